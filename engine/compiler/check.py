@@ -1,0 +1,177 @@
+"""Typing of conditions: names exist, units and ranges fit, values belong to their enum. Syntax becomes compiled form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+from engine import units
+from engine.compiler import expr, form
+from engine.errors import Diagnostic
+from engine.facts import FactDefinition
+from engine.names import nearest
+from engine.pack.load import Located
+from engine.pack.model import Parameter
+from engine.pack.source import Path
+
+SymbolKind: TypeAlias = Literal["truth", "number", "enum", "date", "set", "count", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """What a name stands for in a condition. `definition` is the fact behind it, if it is one."""
+
+    name: str
+    kind: SymbolKind
+    label: str
+    values: tuple[str, ...] = ()
+    definition: FactDefinition | None = None
+
+
+def fact_symbol(definition: FactDefinition) -> Symbol:
+    """Give the symbol of a fact or of a record's field."""
+    kinds: Mapping[str, SymbolKind] = {
+        "bool": "truth",
+        "int": "number",
+        "decimal": "number",
+        "enum": "enum",
+        "date": "date",
+        "set": "set",
+    }
+    kind = kinds.get(definition.type, "text")
+    return Symbol(definition.id, kind, definition.label, tuple(definition.values), definition)
+
+
+@dataclass
+class Typing:
+    """Types one item's conditions.
+
+    `scope` holds the names that may be used; `parameters` the resolved numbers by name; `dates` collects the comparisons of
+    dates with fixed days, which the door answers before the logic: node name to (fact, day).
+    """
+
+    located: Located
+    scope: Mapping[str, Symbol]
+    parameters: Mapping[str, tuple[Parameter, Decimal]]
+    faults: list[Diagnostic]
+    dates: dict[str, tuple[str, object]] = field(default_factory=dict)
+
+    def condition(self, condition: object, path: Path) -> form.Expression:
+        """Read and type a condition; `Always` stands in for what is wrong."""
+        syntax = expr.parse(condition, path, self._fault, self.faults)
+        return form.Always() if syntax is None else self._typed(syntax)
+
+    def names(self, names: Iterable[str], path: Path) -> tuple[str, ...]:
+        """Check a list of names."""
+        return tuple(n for i, n in enumerate(names) if self._symbol(n, (*path, i)) is not None)
+
+    def _typed(self, syntax: expr.Syntax) -> form.Expression:
+        match syntax:
+            case expr.AlwaysAtom():
+                return form.Always()
+            case expr.NotTree(part):
+                return form.Not(self._typed(part))
+            case expr.AllTree(parts):
+                return form.All(tuple(self._typed(p) for p in parts))
+            case expr.AnyTree(parts):
+                return form.AnyOf(tuple(self._typed(p) for p in parts))
+            case expr.AtLeastTree(n, parts):
+                return form.AtLeast(n, tuple(self._typed(p) for p in parts))
+            case _:
+                return self._atom(syntax)
+
+    def _atom(self, atom: expr.Atom) -> form.Expression:
+        symbol = self._symbol(atom.name, atom.path)
+        if symbol is None:
+            return form.Always()
+        match atom, symbol.kind:
+            case expr.NameAtom(), "truth":
+                return form.Holds(symbol.name)
+            case expr.NumberAtom(), "number":
+                return self._number(atom, symbol)
+            case expr.NumberAtom(parameter=""), "count" if not atom.unit and atom.number == int(atom.number) >= 0:
+                return form.Compare(symbol.name, atom.operator, int(atom.number))  # type: ignore[arg-type]
+            case expr.OneOfAtom(), "enum":
+                return self._one_of(atom, symbol)
+            case expr.WithinAtom(), "date":
+                days = units.factor(atom.unit, "d")
+                if days is None:
+                    return self._wrong(atom.path, f"`{atom.unit}` is not a length of time", "write `within 28 d`")
+                return form.Compare(symbol.name, "<=", int(Fraction(atom.number) * days))
+            case expr.BeforeAtom(), "date":
+                name = f"{symbol.name} before {atom.day.isoformat()}"
+                self.dates[name] = (symbol.name, atom.day)
+                return form.Holds(name)
+            case expr.NotEmptyAtom(), "set":
+                return form.Compare(symbol.name, ">", 0)
+            case _:
+                return self._wrong(atom.path, f"`{symbol.name}` cannot be used this way", _USES[symbol.kind])
+
+    def _number(self, atom: expr.NumberAtom, symbol: Symbol) -> form.Expression:
+        definition = symbol.definition
+        number, unit = atom.number, atom.unit
+        if atom.parameter:
+            if atom.parameter not in self.parameters:
+                hint = nearest(atom.parameter, self.parameters)
+                return self._wrong(atom.path, f"`${atom.parameter}` is not a parameter{hint}", "add it to parameters.yaml")
+            parameter, number = self.parameters[atom.parameter]
+            unit = parameter.unit
+        wanted = definition.unit if definition else ""
+        if unit != wanted:
+            said = f"`{unit}`" if unit else "no unit"
+            return self._wrong(atom.path, f"`{symbol.name}` is in `{wanted or 'no unit'}`, not in {said}", "use its unit")
+        if definition is not None and definition.range is not None:
+            low, high = definition.range
+            scaled = definition.scaled(number)
+            if scaled is None or not low <= number <= high:
+                return self._wrong(atom.path, f"{number} is not a value of `{symbol.name}` ({low} to {high})")
+            return form.Compare(symbol.name, atom.operator, scaled)  # type: ignore[arg-type]
+        return form.Compare(symbol.name, atom.operator, int(number))  # type: ignore[arg-type]
+
+    def _one_of(self, atom: expr.OneOfAtom, symbol: Symbol) -> form.Expression:
+        for value in atom.values:
+            if value not in symbol.values:
+                hint = nearest(value, symbol.values) or f"; its values are {', '.join(symbol.values)}"
+                return self._wrong(atom.path, f"`{value}` is not a value of `{symbol.name}`{hint}")
+        return form.OneOf(symbol.name, frozenset(atom.values))
+
+    def _symbol(self, name: str, path: Path) -> Symbol | None:
+        symbol = self.scope.get(name)
+        if symbol is None:
+            message = f"`{name}` is not defined here{nearest(name, self.scope)}"
+            self.faults.append(self._fault(path, "pack/unknown-name", message, ""))
+        return symbol
+
+    def _wrong(self, path: Path, message: str, hint: str = "") -> form.Expression:
+        self.faults.append(self._fault(path, "pack/type", message, hint))
+        return form.Always()
+
+    def _fault(self, path: Path, code: str, message: str, hint: str) -> Diagnostic:
+        return self.located.fault(code, message, hint, path)
+
+
+_USES: Mapping[SymbolKind, str] = {
+    "truth": "it is true or false: write its name alone",
+    "number": "it is a number: compare it, as in `NAME > 140 mm[Hg]`",
+    "count": "it counts: compare it with a whole number, as in `NAME >= 2`",
+    "enum": "it has named values: write `NAME is VALUE` or `NAME in [A, B]`",
+    "date": "it is a date: write `NAME within 28 d` or `NAME before 2022-12-14`",
+    "set": "it is a list: write `{any: NAME}`",
+    "text": "it is a text and cannot be used in a condition",
+}
+
+
+def reads(expression: form.Expression) -> frozenset[str]:
+    """Give the nodes that an expression reads directly."""
+    match expression:
+        case form.Always():
+            return frozenset()
+        case form.Not(part):
+            return reads(part)
+        case form.All(parts) | form.AnyOf(parts) | form.AtLeast(_, parts):
+            return frozenset().union(*map(reads, parts))
+        case _:
+            return frozenset({expression.node})

@@ -1,0 +1,601 @@
+"""From rule packs to the compiled form, in named, ordered stages.
+
+1. collect   the items of the packs that answer for one jurisdiction and payer
+2. type      every condition against the names it may use
+3. conclude  the nodes that no author writes: what each option's criteria reach, its status, triage, coverage
+4. order     nodes after what they read, without cycles, unused concepts dropped, levels counted
+
+The answer of the whole engine is a node of the graph, so that every back end computes all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from engine import trials
+from engine.compiler import form
+from engine.compiler.check import Symbol, Typing, fact_symbol, reads
+from engine.errors import Diagnostic, RulePackError
+from engine.pack import model
+
+if TYPE_CHECKING:
+    from engine.pack.load import Located, Pack, RuleBook
+
+LEVELS = (
+    "contraindicated",
+    "not_indicated_population",
+    "not_recommended",
+    "not_indicated_indication",
+    "insufficient_data",
+    "deferred",
+    "eligible_with_precautions",
+    "eligible",
+)
+"""What an option can come to, worst first; the status is the worst that a criterion reaches."""
+
+STATUS_OF_LEVEL: Mapping[str, str] = {level: level for level in LEVELS} | {
+    "not_indicated_population": "not_indicated",
+    "not_indicated_indication": "not_indicated",
+}
+LEVEL_OF_EFFECT: Mapping[str, str] = {
+    "contraindicates": "contraindicated",
+    "advises_against": "not_recommended",
+    "requires": "insufficient_data",
+    "defers": "deferred",
+    "cautions": "eligible_with_precautions",
+}
+LOGICAL = frozenset({*LEVEL_OF_EFFECT, "excludes", "indicates", "triages", "covers", "denies"})
+"""Effects whose dates belong to their truth; an informing row out of force is only left out of the answer."""
+
+TRIAGE = "triage"
+COVERAGE = "coverage"
+CONVENTIONAL_FIRST = "order:conventional_first"
+
+
+def level_of(criterion: model.Criterion) -> str | None:
+    """Give the level that a criterion holds an option down to, or None."""
+    if criterion.effect == "excludes":
+        return f"not_indicated_{criterion.level or 'population'}"
+    return LEVEL_OF_EFFECT.get(criterion.effect)
+
+
+def in_force(name: str) -> str:
+    """Name the input that says whether a dated criterion is in force."""
+    return f"in_force:{name}"
+
+
+def status_node(option: str) -> str:
+    """Name the node that holds an option's level."""
+    return f"status:{option}"
+
+
+def referral_node(rule: model.ReferralRule) -> str:
+    """Name the node that says whether a referral rule holds."""
+    return f"referral:{rule.id}"
+
+
+@dataclass(frozen=True)
+class PackSet:
+    """The packs that answer for one jurisdiction and payer, compiled.
+
+    Attributes:
+        criteria: every criterion by id, in reading order; those of other jurisdictions left out.
+        derived: every derived fact by name; `records` says for which list one is about single records.
+        periods: the effective period of every dated criterion and referral, by id.
+        parameters: the parameters with their values on the day that was compiled for.
+        dates: comparisons of a date with a fixed day that the door answers: node, (fact, day).
+        symbols: what each patient-level name means.
+        nodes: the patient's graph by name.
+        reads: the names that each node reads directly.
+
+    """
+
+    jurisdiction: str
+    payer_id: str | None
+    packs: tuple[Pack, ...]
+    compiled: form.Compiled
+    options: tuple[model.Option, ...]
+    order: model.DisplayOrder
+    triage: model.Triage
+    screens: tuple[model.Screen, ...]
+    criteria: Mapping[str, model.Criterion]
+    derived: Mapping[str, model.Derived]
+    referrals: tuple[model.ReferralRule, ...]
+    periods: Mapping[str, model.Period]
+    parameters: Mapping[str, tuple[model.Parameter, Decimal]]
+    dates: Mapping[str, tuple[str, date]]
+    symbols: Mapping[str, Symbol]
+    record_symbols: Mapping[str, Mapping[str, Symbol]]
+    nodes: Mapping[str, form.Node]
+    reads: Mapping[str, tuple[str, ...]]
+
+    @cached_property
+    def windows(self) -> Mapping[str, tuple[int, ...]]:
+        """For each date fact, after how many days a comparison with `as_of` changes."""
+        found: dict[str, set[int]] = {}
+        for node in self.nodes.values():
+            if isinstance(node, form.ConditionNode):
+                for leaf in comparisons(node.expression):
+                    symbol = self.symbols.get(leaf.node)
+                    if symbol is not None and symbol.kind == "date":
+                        found.setdefault(leaf.node, set()).add(leaf.constant + 1)
+        return {name: tuple(sorted(days)) for name, days in found.items()}
+
+    def pack_of(self, criterion: str) -> Pack:
+        """Give the pack that holds a criterion."""
+        return next(p for p in self.packs if criterion in p.criteria)
+
+
+def compile_packs(book: RuleBook, jurisdiction: str, payer_id: str | None, as_of: date) -> PackSet:
+    """Compile the packs that answer for a jurisdiction and payer, with the parameters of `as_of`.
+
+    Raises:
+        NoRulePackError: no pack serves the jurisdiction.
+        RulePackError: every fault of every condition, sorted by place.
+
+    """
+    stages = _Stages(book, jurisdiction, payer_id, as_of)
+    stages.collect()
+    stages.type_all()
+    stages.conclude()
+    if stages.faults:
+        raise RulePackError(stages.faults)
+    return stages.order()
+
+
+class _Stages:
+    def __init__(self, book: RuleBook, jurisdiction: str, payer_id: str | None, as_of: date) -> None:
+        self.book = book
+        self.jurisdiction = jurisdiction
+        self.payer_id = payer_id
+        self.as_of = as_of
+        self.packs = book.packs_for(jurisdiction, payer_id)
+        self.faults: list[Diagnostic] = []
+        self.located: dict[tuple[str, str], Located] = {}
+        self.criteria: dict[str, model.Criterion] = {}
+        self.derived: dict[str, model.Derived] = {}
+        self.referrals: list[model.ReferralRule] = []
+        self.parameters: dict[str, tuple[model.Parameter, Decimal]] = {}
+        self.periods: dict[str, model.Period] = {}
+        self.replaced: dict[str, str] = {}
+        self.dates: dict[str, tuple[str, date]] = {}
+        self.symbols: dict[str, Symbol] = {}
+        self.record_symbols: dict[str, dict[str, Symbol]] = {}
+        self.nodes: dict[str, form.Node] = {}
+        self.record_nodes: dict[str, dict[str, form.Node]] = {}
+        self.options: model.Options | None = None
+        self.triage: model.Triage | None = None
+
+    # 1. collect
+
+    def collect(self) -> None:
+        for pack in self.packs:
+            self.located.update(pack.located)
+            self.options = pack.options or self.options
+            self.triage = pack.triage or self.triage
+            self.derived.update((d.id, d) for d in pack.derived)
+            self.parameters.update((k, (p, p.at(self.as_of))) for k, p in pack.parameters.items())
+            self.referrals += pack.referrals
+            for name, criterion in pack.criteria.items():
+                if not criterion.jurisdictions or self.jurisdiction in criterion.jurisdictions:
+                    self.criteria[name] = criterion
+        if self.options is None or self.triage is None:
+            message = f"the packs for `{self.jurisdiction}` lack an options.yaml or a triage.yaml"
+            raise RulePackError([self.packs[0].located["pack", ""].fault("pack/missing-file", message)])
+        self.replaced = {c.replaces: name for name, c in self.criteria.items() if c.replaces}
+        dated: list[tuple[str, model.Period]] = [(n, c.effective) for n, c in self.criteria.items()]
+        dated += [(r.id, r.effective) for r in self.referrals]
+        self.periods = {n: p for n, p in dated if p.from_ or p.until}
+        self._collect_symbols()
+
+    def _collect_symbols(self) -> None:
+        for definition in self.book.dictionary.facts:
+            if definition.type == "records":
+                self._collect_record_symbols(definition.id)
+                continue
+            self.symbols[definition.id] = fact_symbol(definition)
+            kind = definition.type
+            values = tuple(definition.values) if kind == "enum" else ()
+            self.nodes[definition.id] = form.FactNode(definition.id, kind, values)  # type: ignore[arg-type]
+        for name, derived in self.derived.items():
+            kind = "count" if derived.count else "enum" if derived.values else "truth"
+            scope = self.record_symbols.get(derived.of) if derived.of else self.symbols
+            located = self.located["derived", name]
+            if scope is None:
+                self.faults.append(located.fault("pack/unknown-name", f"`{derived.of}` is not a list fact", "", ("of",)))
+            elif name in scope:
+                self.faults.append(located.fault("pack/duplicate-id", f"`{name}` already names a fact", "rename it"))
+            else:
+                scope[name] = Symbol(name, kind, derived.label, derived.values)  # type: ignore[arg-type]
+        for name, criterion in self.criteria.items():
+            if criterion.effect == "discounts":
+                scope = self.record_symbols.get(criterion.of)
+                if scope is None:
+                    fault = self.located["criterion", name].fault
+                    self.faults.append(fault("pack/unknown-name", f"`{criterion.of}` is not a list fact", "", ("of",)))
+                elif not criterion.repeats:
+                    scope[name] = Symbol(name, "truth", criterion.title)
+            elif criterion.effect not in model.UNCONDITIONAL:
+                self.symbols[name] = Symbol(name, "truth", criterion.title)
+
+    def _collect_record_symbols(self, records: str) -> None:
+        definition = self.book.facts[records]
+        scope = {f.id: fact_symbol(f) for f in definition.fields}
+        nodes: dict[str, form.Node] = {
+            f.id: form.FactNode(f.id, f.type, tuple(f.values) if f.type == "enum" else ())  # type: ignore[arg-type]
+            for f in definition.fields
+            if f.type not in {"code", "records"}
+        }
+        improvement = scope.get("improvement_pct")
+        for name in trials.ENRICHED_TRUTHS:
+            scope[name] = Symbol(name, "truth", name.replace("_", " "))
+            nodes[name] = form.FactNode(name, "bool")
+        for name in trials.ENRICHED_NUMBERS:
+            scope[name] = Symbol(name, "number", "best improvement", (), improvement.definition if improvement else None)
+            nodes[name] = form.FactNode(name, "int")
+        for name in trials.ENRICHED_TEXTS:
+            scope[name] = Symbol(name, "text", name)
+        self.record_symbols[records] = scope
+        self.record_nodes[records] = nodes
+
+    # 2. type
+
+    def type_all(self) -> None:
+        for name, derived in self.derived.items():
+            self._type_derived(name, derived)
+        for name, criterion in self.criteria.items():
+            self._type_criterion(name, criterion)
+        for rule in self.referrals:
+            typing = self._typing("referral", rule.id)
+            expression = typing.condition(rule.when, ("when",))
+            node = referral_node(rule)
+            if rule.id in self.periods:
+                expression = form.All((form.Holds(self._dated(rule.id)), expression))
+            self._condition(node, expression, typing, rule.unless)
+        options = self.options
+        if options is not None:
+            typing = Typing(self.located["options", ""], self.symbols, self.parameters, self.faults)
+            when = options.order.conventional_first_when
+            self._condition(CONVENTIONAL_FIRST, typing.condition(when, ("order", "conventional_first_when")), typing)
+            for position, screen in enumerate(options.also_ask):
+                typing.names([screen.fact], ("also_ask", position, "fact"))
+                expression = typing.condition(screen.when, ("also_ask", position, "when"))
+                self._condition(f"also_ask:{screen.fact}", expression, typing)
+
+    def _typing(self, kind: str, key: str, records: str = "") -> Typing:
+        scope = self.record_symbols.get(records, {}) if records else self.symbols
+        return Typing(self.located[kind, key], scope, self.parameters, self.faults, self.dates)  # type: ignore[arg-type]
+
+    def _condition(  # noqa: PLR0913 - the parts of one condition node
+        self,
+        name: str,
+        expression: form.Expression,
+        typing: Typing,
+        unless: object = None,
+        unknown_if: model.UnknownIf | None = None,
+        records: str = "",
+    ) -> None:
+        nodes = self.record_nodes[records] if records else self.nodes
+        except_name = unknown_name = None
+        if unless is not None:
+            except_name = f"{name}?unless"
+            nodes[except_name] = form.ConditionNode(except_name, typing.condition(unless, ("unless",)))
+        if unknown_if is not None:
+            unknown_name = f"{name}?contradiction"
+            nodes[unknown_name] = form.ConditionNode(
+                unknown_name, typing.condition(unknown_if.when, ("unknown_if", "when"))
+            )
+        nodes[name] = form.ConditionNode(name, expression, except_name, unknown_name)
+
+    def _type_derived(self, name: str, derived: model.Derived) -> None:
+        typing = self._typing("derived", name, derived.of)
+        if derived.count:
+            self._type_count(name, derived)
+        elif derived.first_known:
+            sources = tuple(
+                s for i, raw in enumerate(derived.first_known) if (s := self._source(derived, raw, i, typing)) is not None
+            )
+            evidence_name = name if derived.unknown_if is None else f"{name}?evidence"
+            nodes = self.record_nodes[derived.of] if derived.of else self.nodes
+            nodes[evidence_name] = form.EvidenceNode(evidence_name, sources, derived.values, derived.otherwise)
+            if derived.unknown_if is not None:
+                if derived.values:
+                    message = "`unknown_if` is for true-or-false concepts"
+                    self.faults.append(typing.located.fault("pack/type", message, "", ("unknown_if",)))
+                self._condition(name, form.Holds(evidence_name), typing, None, derived.unknown_if, derived.of)
+        else:
+            expression = typing.condition(derived.when, ("when",))
+            self._condition(name, expression, typing, derived.unless, derived.unknown_if, derived.of)
+
+    def _type_count(self, name: str, derived: model.Derived) -> None:
+        if derived.count not in self.record_symbols:
+            fault = self.located["derived", name].fault
+            self.faults.append(fault("pack/unknown-name", f"`{derived.count}` is not a list fact", "", ("count",)))
+            return
+        typing = self._typing("derived", name, derived.count)
+        where = f"{name}?where"
+        self._condition(where, typing.condition(derived.where, ("where",)), typing, records=derived.count)
+        if derived.distinct:
+            typing.names([derived.distinct], ("distinct",))
+        self.nodes[name] = form.CountNode(name, derived.count, where, derived.distinct or None)
+
+    def _source(self, derived: model.Derived, raw: object, position: int, typing: Typing) -> form.Source | None:
+        path = ("first_known", position)
+        if isinstance(raw, str):
+            names = typing.names([raw], path[:1])
+            return form.Source(raw) if names else None
+        if not isinstance(raw, Mapping) or len(raw) != 1:
+            self.faults.append(typing.located.fault("pack/shape", "a source is NAME or {NAME: {value: says}}", "", path))
+            return None
+        ((name, table),) = raw.items()
+        symbol = typing.scope.get(name)
+        if symbol is None:
+            typing.names([name], path)
+            return None
+        pairs = []
+        for key, says in table.items():
+            guard = _guard(symbol, key)
+            allowed = says in derived.values if derived.values else isinstance(says, bool)
+            if guard is None or not allowed:
+                message = f"`{key}: {says}` does not fit `{name}` and `{derived.id}`"
+                self.faults.append(typing.located.fault("pack/type", message, "", (*path, name, key)))
+            else:
+                pairs.append((guard, says))
+        return form.Source(name, tuple(pairs))
+
+    def _dated(self, name: str) -> str:
+        node = in_force(name)
+        self.nodes[node] = form.FactNode(node, "bool")
+        return node
+
+    def _type_criterion(self, name: str, criterion: model.Criterion) -> None:
+        if criterion.effect in model.UNCONDITIONAL or criterion.repeats:
+            return
+        if criterion.effect not in LOGICAL and criterion.when == "always" and criterion.unless is None:
+            return
+        records = criterion.of if criterion.effect == "discounts" else ""
+        typing = self._typing("criterion", name, records)
+        guards: list[form.Expression] = []
+        if criterion.effect in LOGICAL:
+            if name in self.periods:
+                guards.append(form.Holds(self._dated(name)))
+            if name in self.replaced:
+                guards.append(form.Not(form.Holds(self._dated(self.replaced[name]))))
+        if criterion.needs:
+            needs = typing.names(criterion.needs, ("needs",))
+            alternatives: list[form.Expression] = [form.Not(g) for g in guards]
+            if criterion.given is not None:
+                given = f"{name}?given"
+                self.nodes[given] = form.ConditionNode(given, typing.condition(criterion.given, ("given",)))
+                alternatives.append(form.Not(form.Is(given, truth=True)))
+            known = form.All(tuple(form.Known(n) for n in needs))
+            self._condition(name, form.AnyOf((*alternatives, known)) if alternatives else known, typing)
+            return
+        expression = typing.condition(criterion.when, ("when",))
+        if criterion.prior_approval_if:
+            typing.names([criterion.prior_approval_if], ())
+        if criterion.effect == "indicates" and guards:
+            undated = any_date(name)
+            self._condition(undated, expression, typing, criterion.unless)
+            self.nodes[name] = form.ConditionNode(name, form.All((*guards, form.Holds(undated))))
+            return
+        self._condition(
+            name, form.All((*guards, expression)) if guards else expression, typing, criterion.unless, None, records
+        )
+
+    # 3. conclude
+
+    def conclude(self) -> None:
+        if self.faults or self.options is None or self.triage is None:
+            return
+        for option in self.options.options:
+            self._conclude_option(option)
+        steps: list[tuple[form.Expression, str]] = []
+        for level in reversed(self.triage.levels[1:]):
+            rows = [n for n, c in self.criteria.items() if c.effect == "triages" and c.level == level]
+            steps.append((_any_met(rows), level))
+        self.nodes[TRIAGE] = form.ChoiceNode(TRIAGE, tuple(steps), self.triage.levels[0])
+        if self.payer_id:
+            self._conclude_coverage()
+
+    def _conclude_option(self, option: model.Option) -> None:
+        mine = {n: c for n, c in self.criteria.items() if option.id in c.options}
+        reached: dict[str, list[form.Expression]] = {level: [] for level in LEVELS}
+        for name, criterion in mine.items():
+            level = level_of(criterion)
+            if level is not None:
+                reached[level].append(form.Is(name, truth=criterion.effect != "requires"))
+        full = [n for n, c in mine.items() if c.effect == "indicates" and c.gives != "deferred"]
+        steps = [n for n, c in mine.items() if c.effect == "indicates" and c.gives == "deferred"]
+        indicated, prepared = f"indicated:{option.id}", f"prepared:{option.id}"
+        self.nodes[indicated] = form.ConditionNode(indicated, form.AnyOf(tuple(map(form.Holds, full))))
+        self.nodes[prepared] = form.ConditionNode(prepared, form.AnyOf(tuple(map(form.Holds, steps))))
+        is_not = form.Is(indicated, truth=False)
+        reached["not_indicated_indication"].append(form.All((is_not, form.Is(prepared, truth=False))))
+        reached["insufficient_data"] += [
+            form.Is(indicated, truth=None),
+            form.All((is_not, form.Is(prepared, truth=None))),
+        ]
+        reached["deferred"].append(form.All((is_not, form.Is(prepared, truth=True))))
+        choices = []
+        for level in LEVELS[:-1]:
+            if reached[level]:
+                node = f"reached:{option.id}:{level}"
+                self.nodes[node] = form.ConditionNode(node, form.AnyOf(tuple(reached[level])))
+                choices.append((form.Is(node, truth=True), level))
+        self.nodes[status_node(option.id)] = form.ChoiceNode(status_node(option.id), tuple(choices), LEVELS[-1])
+
+    def _conclude_coverage(self) -> None:
+        covers = {n: c for n, c in self.criteria.items() if c.effect == "covers"}
+        denies = [n for n, c in self.criteria.items() if c.effect == "denies"]
+        withholds = [c for c in self.criteria.values() if c.effect == "withholds"]
+        plain = [n for n, c in covers.items() if not c.prior_approval_if]
+        steps: list[tuple[str, form.Expression]] = [("not_covered", _any_met(denies))]
+        for criterion in withholds:
+            held = frozenset(level for level, status in STATUS_OF_LEVEL.items() if status in criterion.statuses)
+            steps.append(("not_met", form.OneOf(status_node(criterion.option), held)))
+        steps.append(("insufficient_data", form.AnyOf(tuple(form.Is(n, truth=None) for n in denies))))
+        steps.append(("covered", _any_met(plain)))
+        for name, criterion in covers.items():
+            if criterion.prior_approval_if:
+                met, doubt = form.Is(name, truth=True), criterion.prior_approval_if
+                steps += [
+                    ("covered", form.All((met, form.Is(doubt, truth=False)))),
+                    ("prior_approval", form.All((met, form.Is(doubt, truth=True)))),
+                    ("insufficient_data", form.All((met, form.Is(doubt, truth=None)))),
+                ]
+        steps.append(("insufficient_data", form.AnyOf(tuple(form.Is(n, truth=None) for n in covers))))
+        current = [form.Holds(in_force(n)) if n in self.periods else form.Always() for n in covers]
+        steps.append(("not_met", form.AnyOf(tuple(current))))
+        choices = []
+        for position, (result, expression) in enumerate(steps):
+            node = f"coverage:{position}:{result}"
+            self.nodes[node] = form.ConditionNode(node, expression)
+            choices.append((form.Is(node, truth=True), result))
+        self.nodes[COVERAGE] = form.ChoiceNode(COVERAGE, tuple(choices), "insufficient_data")
+
+    # 4. order
+
+    def order(self) -> PackSet:
+        assert self.options is not None  # noqa: S101 - collect refuses packs without
+        assert self.triage is not None  # noqa: S101
+        outputs = [n for n in self.nodes if ":" in n or n in self.criteria or n == TRIAGE or n == COVERAGE]
+        outputs += [need for c in self.criteria.values() for need in (c.prior_approval_if,) if need]
+        record_names = {c.id for c in self.criteria.values() if c.effect == "discounts" and not c.repeats}
+        graph = self._graph(self.nodes, outputs, "")
+        wanted = {n.where for n in graph.nodes if isinstance(n, form.CountNode)} | record_names
+        records = {
+            name: self._graph(nodes, [n for n in nodes if n in wanted], name)
+            for name, nodes in self.record_nodes.items()
+        }
+        completeness = {f.id: f.complete_when for f in self.book.dictionary.facts if f.type == "records"}
+        if self.faults:
+            raise RulePackError(self.faults)
+        return PackSet(
+            jurisdiction=self.jurisdiction,
+            payer_id=self.payer_id,
+            packs=self.packs,
+            compiled=form.Compiled(graph, records, completeness),
+            options=self.options.options,
+            order=self.options.order,
+            triage=self.triage,
+            screens=self.options.also_ask,
+            criteria=self.criteria,
+            derived=self.derived,
+            referrals=tuple(self.referrals),
+            periods=self.periods,
+            parameters=self.parameters,
+            dates=self.dates,
+            symbols=self.symbols,
+            record_symbols=self.record_symbols,
+            nodes={n.name: n for n in graph.nodes},
+            reads={n.name: tuple(dict.fromkeys(node_reads(n))) for n in graph.nodes},
+        )
+
+    def _graph(self, nodes: Mapping[str, form.Node], outputs: Iterable[str], records: str) -> form.Graph:
+        ordered: dict[str, form.Node] = {}
+        open_names: list[str] = []
+
+        def visit(name: str) -> None:
+            if name in ordered:
+                return
+            if name in open_names:
+                self._cycle(open_names[open_names.index(name) :], records)
+                return
+            node = nodes.get(name)
+            if node is None:
+                node = form.FactNode(name, "bool") if name in self.dates else None
+            if node is None:
+                message = f"`{name}` cannot be read here"
+                self.faults.append(self.packs[0].located["pack", ""].fault("pack/unknown-name", message))
+                return
+            open_names.append(name)
+            inputs = list(node_reads(node))
+            for read in inputs:
+                visit(read)
+            if isinstance(node, form.CountNode):
+                visit(self.book.facts[node.records].complete_when)
+            open_names.pop()
+            level = 0
+            if not isinstance(node, form.FactNode):
+                level = 1 + max((ordered[r].level for r in inputs if r in ordered), default=0)
+            ordered[name] = replace(node, level=level)
+
+        for name in outputs:
+            visit(name)
+        return form.Graph(tuple(ordered.values()))
+
+    def _cycle(self, names: list[str], records: str) -> None:
+        base = names[0].split("?")[0]
+        located = next((self.located[k, base] for k in ("derived", "criterion") if (k, base) in self.located), None)
+        located = located or self.packs[0].located["pack", ""]
+        where = f" of `{records}`" if records else ""
+        message = f"`{base}`{where} is defined by itself: {' → '.join(dict.fromkeys(names))}"
+        self.faults.append(located.fault("pack/cycle", message, "names are defined before they are used"))
+
+
+def any_date(name: str) -> str:
+    """Name the node that holds an indication's truth whatever its dates."""
+    return f"{name}?any_date"
+
+
+def node_reads(node: form.Node) -> Iterator[str]:
+    """Give the names that a node reads directly, in a settled order."""
+    match node:
+        case form.ConditionNode():
+            yield from sorted(reads(node.expression))
+            yield from (n for n in (node.except_if, node.unknown_if) if n)
+        case form.EvidenceNode():
+            yield from (s.node for s in node.sources)
+        case form.ChoiceNode():
+            for guard, _ in node.steps:
+                yield from sorted(reads(guard))
+
+
+def comparisons(expression: form.Expression) -> Iterator[form.Compare]:
+    """Walk the comparisons of an expression."""
+    match expression:
+        case form.Compare():
+            yield expression
+        case form.Not(part):
+            yield from comparisons(part)
+        case form.All(parts) | form.AnyOf(parts) | form.AtLeast(_, parts):
+            for part in parts:
+                yield from comparisons(part)
+
+
+def _any_met(names: Iterable[str]) -> form.Expression:
+    return form.AnyOf(tuple(form.Is(n, truth=True) for n in names))
+
+
+def _guard(symbol: Symbol, key: str) -> form.Expression | None:
+    """Read the left side of a mapping: an enum's value, true or false, a number or a range of numbers `20-34`."""
+    match symbol.kind:
+        case "truth" if key in {"true", "false"}:
+            holds = form.Holds(symbol.name)
+            return holds if key == "true" else form.Not(holds)
+        case "enum" if key in symbol.values:
+            return form.OneOf(symbol.name, frozenset({key}))
+        case "number" if symbol.definition is not None:
+            low, _, high = key.lstrip("-").partition("-") if not key.startswith("-") else _split_negative(key)
+            numbers = [symbol.definition.scaled(Decimal(n)) for n in (low, high or low)]
+            if None in numbers:
+                return None
+            return form.All(
+                (
+                    form.Compare(symbol.name, ">=", numbers[0]),  # type: ignore[arg-type]
+                    form.Compare(symbol.name, "<=", numbers[1]),  # type: ignore[arg-type]
+                )
+            )
+        case _:
+            return None
+
+
+def _split_negative(key: str) -> tuple[str, str, str]:
+    low, dash, high = key[1:].partition("-")
+    return f"-{low}", dash, high

@@ -1,0 +1,95 @@
+"""Every error of the engine.
+
+EngineError
+├ RulePackError        the author's: carries diagnostics, all at once, sorted by place
+├ FactError            the caller's: carries violations, all at once. A missing fact is never an error
+├ NoRulePackError      nobody's: no pack answers for the jurisdiction that was asked
+└ EvaluationError      ours
+  ├ EnginesDisagree    the two engines differ: no decision may be shown
+  └ ChainFault         durable-rules failed while it evaluated
+
+Messages are one line, lower case, without patient data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class EngineError(Exception):
+    """Base of all errors that the engine raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Diagnostic:
+    """One thing wrong in a rule pack: where, what, and what to write instead. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.column}: [{self.code}] {self.message}{hint}"
+
+
+class RulePackError(EngineError):
+    """Rule packs cannot be used. `diagnostics` holds every fault found, sorted by place."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(sorted(set(diagnostics)))
+        super().__init__("\n".join(map(str, self.diagnostics)))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Violation:
+    """One thing wrong in what a caller sent: the path as the caller wrote it, a stable code, what to do."""
+
+    path: str
+    code: str
+    message: str
+
+
+class FactError(EngineError):
+    """The caller's facts are malformed. `violations` holds every fault found; messages hold no patient data."""
+
+    def __init__(self, violations: Iterable[Violation]) -> None:
+        self.violations = tuple(sorted(set(violations)))
+        super().__init__("; ".join(f"{v.path}: {v.message}" for v in self.violations))
+
+
+class NoRulePackError(EngineError):
+    """No loaded rule pack serves the jurisdiction."""
+
+    def __init__(self, jurisdiction: str, served: Iterable[str]) -> None:
+        self.jurisdiction = jurisdiction
+        self.served = tuple(sorted(served))
+        super().__init__(f"no pack for jurisdiction `{jurisdiction}`; packs are loaded for {', '.join(self.served)}")
+
+
+class EvaluationError(EngineError):
+    """The evaluation itself failed."""
+
+
+class EnginesDisagree(EvaluationError):
+    """The two engines concluded different values for `nodes`; no decision may be shown.
+
+    `interpret_digest` and `chain_digest` are the SHA-256 of what each concluded.
+    """
+
+    def __init__(self, nodes: Iterable[str], interpret_digest: bytes = b"", chain_digest: bytes = b"") -> None:
+        self.nodes = tuple(sorted(nodes))
+        self.interpret_digest = interpret_digest
+        self.chain_digest = chain_digest
+        super().__init__(f"the engines disagree on {len(self.nodes)} propositions: {', '.join(self.nodes[:8])}")
+
+
+class ChainFault(EvaluationError):
+    """The forward-chaining engine failed; its session was healed and no decision was made."""

@@ -1,0 +1,56 @@
+"""From one patient's facts to what the back ends read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+from engine import trials
+from engine.compiler import form
+from engine.compiler.stages import in_force
+from engine.facts import PatientFacts, Typed
+
+if TYPE_CHECKING:
+    from engine.compiler.stages import PackSet
+    from engine.pack.load import RuleBook
+
+
+def prepare(book: RuleBook, packs: PackSet, facts: PatientFacts) -> form.Inputs:
+    """Give the values of the fact nodes: dates as days before `as_of`, sets as how many members, trials enriched.
+
+    Missing facts have no value. Dated criteria and comparisons with fixed days are settled here, from `as_of` alone.
+    """
+    values: dict[str, form.Value] = {name: _value(seen.value, facts.as_of) for name, seen in facts.known.items()}
+    for name, period in packs.periods.items():
+        values[in_force(name)] = period.holds(facts.as_of)
+    for node, (fact, day) in packs.dates.items():
+        seen = facts.known.get(fact)
+        if seen is not None and isinstance(seen.value, date):
+            values[node] = seen.value < day
+    limits = {name: int(packs.parameters[name][1]) for name in trials.PARAMETERS}
+    records: dict[str, tuple[dict[str, form.Value], ...] | None] = {}
+    for name in packs.compiled.records:
+        fields = {f.id: f for f in book.facts[name].fields}
+        given = facts.records.get(name)
+        records[name] = (
+            None
+            if given is None
+            else tuple(dict(trials.enrich(trial, facts, fields, book.drugs, limits)) for trial in given)
+        )
+    return form.Inputs(values, records)
+
+
+def _value(value: Typed, as_of: date) -> form.Value:
+    match value:
+        case date():
+            return (as_of - value).days
+        case tuple():
+            return len(value)
+        case _:
+            return value
+
+
+def parameters_in_effect(packs: PackSet) -> Mapping[str, tuple[str, str]]:
+    """Give each parameter's number, as text, and its unit."""
+    return {name: (format(number, "f"), parameter.unit) for name, (parameter, number) in packs.parameters.items()}

@@ -1,0 +1,61 @@
+"""When the answer changes by time alone: the next day on which the same facts would give an option another status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from engine.compiler.stages import STATUS_OF_LEVEL, PackSet, compile_packs, status_node
+from engine.evaluator.decision import ChangeDate, Decision
+from engine.evaluator.inputs import prepare
+from engine.evaluator.interpret import Interpreter
+from engine.facts import Observed, PatientFacts
+
+if TYPE_CHECKING:
+    from engine.pack.load import RuleBook
+
+
+def changes_on(
+    book: RuleBook, packs: PackSet, interpreter: Interpreter, facts: PatientFacts, decision: Decision
+) -> Decision:
+    """Add the next change to a decision: a rule's or parameter's date, a closing window, a value going stale."""
+    now = {o.option: o.status for o in decision.options}
+    for day, fact in sorted(set(_days(book, packs, facts))):
+        later = _at(book, facts, day)
+        current, engine = packs, interpreter
+        if any(p.at(day) != number for p, number in packs.parameters.values()):
+            current = compile_packs(book, packs.jurisdiction, packs.payer_id, day)
+            engine = Interpreter(current.compiled)
+        values = engine.evaluate(prepare(book, current, later)).values
+        for option in packs.options:
+            status = STATUS_OF_LEVEL[str(values[status_node(option.id)])]
+            if status != now[option.id]:
+                change = ChangeDate(day.isoformat(), fact, option.id, status)  # type: ignore[arg-type]
+                return replace(decision, changes_on=change)
+    return decision
+
+
+def _days(book: RuleBook, packs: PackSet, facts: PatientFacts) -> Iterator[tuple[date, str]]:
+    """The days after `as_of` on which something could change, with the fact that moves (empty for a rule's date)."""
+    days: list[tuple[date | None, str]] = []
+    days += [(d, "") for p in packs.periods.values() for d in (p.from_, p.until)]
+    days += [(d, "") for p, _ in packs.parameters.values() for d in p.values]
+    for name, seen in facts.known.items():
+        limit = book.facts[name].valid_for_days
+        if seen.observed_on is not None and limit is not None:
+            days.append((seen.observed_on + timedelta(days=limit + 1), name))
+        if isinstance(seen.value, date):
+            days += [(seen.value + timedelta(days=n), name) for n in packs.windows.get(name, ())]
+    yield from ((day, fact) for day, fact in days if day is not None and day > facts.as_of)
+
+
+def _at(book: RuleBook, facts: PatientFacts, day: date) -> PatientFacts:
+    """The same facts on a later day: what has gone stale is missing."""
+
+    def is_fresh(name: str, seen: Observed) -> bool:
+        limit = book.facts[name].valid_for_days
+        return seen.observed_on is None or limit is None or (day - seen.observed_on).days <= limit
+
+    return replace(facts, as_of=day, known={n: o for n, o in facts.known.items() if is_fresh(n, o)})

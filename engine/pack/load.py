@@ -1,0 +1,370 @@
+"""Rule packs from a folder or from their canonical bytes, with every fault at its line.
+
+Loading checks shapes, names of sources, doubled ids and the lock; `engine.compiler` checks conditions and types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from engine.errors import Diagnostic, NoRulePackError, RulePackError
+from engine.facts import Dictionary, FactDefinition
+from engine.names import nearest
+from engine.pack import digest as canonical
+from engine.pack import model
+from engine.pack.source import Path as Place
+from engine.pack.source import Source, read_source
+from engine.trials import Drug, read_drugs
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+T = TypeVar("T", bound=BaseModel)
+
+FACTS_FILE = "facts.yaml"
+REFERENCE_FOLDER = "reference"
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where an item of a pack stands: its file and its path in it."""
+
+    source: Source
+    path: Place
+
+    def fault(self, code: str, message: str, hint: str = "", within: Place = ()) -> Diagnostic:
+        """Make a diagnostic about the item, or about the value at `within` inside it."""
+        return self.source.fault((*self.path, *within), code, message, hint)
+
+
+@dataclass
+class Pack:
+    """One pack: its header, its items in reading order, and where each stands (by kind and id)."""
+
+    header: model.PackHeader
+    digest: str
+    files: Mapping[str, bytes]
+    criteria: dict[str, model.Criterion] = field(default_factory=dict)
+    derived: list[model.Derived] = field(default_factory=list)
+    parameters: dict[str, model.Parameter] = field(default_factory=dict)
+    references: dict[str, model.Reference] = field(default_factory=dict)
+    triage: model.Triage | None = None
+    referrals: list[model.ReferralRule] = field(default_factory=list)
+    referral_kinds: dict[str, str] = field(default_factory=dict)
+    options: model.Options | None = None
+    located: dict[tuple[str, str], Located] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The pack's id."""
+        return self.header.id
+
+    def file_of(self, criterion: str) -> str:
+        """Give the file that holds a criterion, inside the rules folder."""
+        return self.located["criterion", criterion].source.file
+
+
+@dataclass
+class RuleBook:
+    """Everything the rules folder holds.
+
+    `reference_digest` covers facts.yaml's tables (rules/reference), `facts_digest` the data dictionary.
+    """
+
+    dictionary: Dictionary
+    drugs: Mapping[str, Drug]
+    packs: Mapping[str, Pack]
+    facts_digest: str
+    reference_digest: str
+
+    def __post_init__(self) -> None:
+        self.facts: dict[str, FactDefinition] = self.dictionary.by_name()
+
+    @property
+    def jurisdictions(self) -> frozenset[str]:
+        """The jurisdictions that a pack serves."""
+        return frozenset(p.header.serves for p in self.packs.values() if p.header.serves)
+
+    def packs_for(self, jurisdiction: str, payer_id: str | None = None) -> tuple[Pack, ...]:
+        """Give the packs that answer for a jurisdiction and payer, each after those it extends.
+
+        A payer without a pack adds none. Raises: NoRulePackError.
+        """
+        entries = [p for p in self.packs.values() if p.header.serves == jurisdiction and p.header.status == "active"]
+        if not entries:
+            raise NoRulePackError(jurisdiction, self.jurisdictions)
+        if payer_id:
+            entries += [
+                p
+                for p in self.packs.values()
+                if p.header.payer == payer_id
+                and p.header.status == "active"
+                and (not p.header.jurisdictions or jurisdiction in p.header.jurisdictions)
+            ]
+        ordered: dict[str, Pack] = {}
+
+        def add(pack: Pack) -> None:
+            for base in pack.header.extends:
+                add(self.packs[base])
+            ordered.setdefault(pack.id, pack)
+
+        for pack in entries:
+            add(pack)
+        return tuple(ordered.values())
+
+
+def load_rules(rules: Path, *, is_locked: bool = True) -> RuleBook:
+    """Load a rules folder.
+
+    Args:
+        rules: the folder that holds facts.yaml, reference/ and the packs.
+        is_locked: refuse an active pack whose digest is not the one in packs.lock.
+
+    Raises:
+        RulePackError: every fault of every file, sorted by place.
+
+    """
+    faults: list[Diagnostic] = []
+    if not (rules / FACTS_FILE).is_file():
+        message = "there is no data dictionary here; point --rules at the folder that holds facts.yaml"
+        raise RulePackError([Diagnostic(FACTS_FILE, 1, 1, "pack/missing-file", message)])
+    facts_text = (rules / FACTS_FILE).read_bytes()
+    dictionary = _read_dictionary(facts_text, faults)
+    reference = canonical.read_files(rules / REFERENCE_FOLDER)
+    drugs = _read_drugs(reference, faults)
+    packs: dict[str, Pack] = {}
+    for header in sorted(rules.rglob("pack.yaml")):
+        folder = header.parent
+        pack = read_pack(canonical.read_files(folder), folder.relative_to(rules).as_posix(), faults)
+        if pack is None:
+            continue
+        if pack.id in packs:
+            faults.append(pack.located["pack", ""].fault("pack/duplicate-id", f"pack `{pack.id}` exists twice"))
+        packs[pack.id] = pack
+    if dictionary is None:
+        raise RulePackError(faults)
+    book = RuleBook(
+        dictionary, drugs, packs, canonical.digest({FACTS_FILE: facts_text}), canonical.digest(reference)
+    )
+    faults += _check_links(book)
+    if is_locked and not faults:
+        faults += check_lock(book, canonical.read_lock(rules))
+    if faults:
+        raise RulePackError(faults)
+    return book
+
+
+def check_lock(book: RuleBook, locked: Mapping[tuple[str, str], str]) -> list[Diagnostic]:
+    """List the active packs whose content is not what packs.lock says."""
+    return [
+        pack.located["pack", ""].fault(
+            "pack/not-locked",
+            f"the content of `{pack.id}` {pack.header.version} is not the one in {canonical.LOCK_FILE}",
+            "raise the version and run `eligibility rules lock`",
+            ("version",),
+        )
+        for pack in book.packs.values()
+        if pack.header.status == "active" and locked.get((pack.id, pack.header.version)) != pack.digest
+    ]
+
+
+def read_pack(files: Mapping[str, bytes], name: str, faults: list[Diagnostic]) -> Pack | None:
+    """Read one pack from its files; faults are added to `faults`. None if its header cannot be read."""
+    sources = {
+        path: _read(f"{name}/{path}", content, faults) for path, content in files.items() if path.endswith(".yaml")
+    }
+    if "pack.yaml" not in sources:
+        faults.append(Diagnostic(f"{name}/pack.yaml", 1, 1, "pack/missing-file", "a pack needs a pack.yaml"))
+        return None
+    header = _validate(model.PackHeader, sources["pack.yaml"], faults)
+    if header is None:
+        return None
+    pack = Pack(header, canonical.digest(files), files)
+    pack.located["pack", ""] = Located(sources["pack.yaml"], ())
+    for path, source in sorted(sources.items()):
+        if path != "pack.yaml" and source.data is not None:
+            _read_file(pack, PurePosixPath(path).stem, source, faults)
+    return pack
+
+
+def _read_file(pack: Pack, stem: str, source: Source, faults: list[Diagnostic]) -> None:
+    if stem.startswith("parameters"):
+        for key, parameter in _validate_mapping(model.Parameter, source, faults):
+            _add(pack, "parameter", key, parameter, Located(source, (key,)), faults)
+    elif stem == "references":
+        for key, reference in _validate_mapping(model.Reference, source, faults):
+            _add(pack, "reference", key, reference, Located(source, (key,)), faults)
+    elif stem.startswith("derived"):
+        for place, derived in _validate_list(model.Derived, source, (), source.data, faults):
+            _add(pack, "derived", derived.id, derived, Located(source, place), faults)
+    elif stem == "triage":
+        pack.triage = _validate(model.Triage, source, faults)
+        pack.located["triage", ""] = Located(source, ())
+        for position, criterion in enumerate(pack.triage.criteria if pack.triage else ()):
+            _add(pack, "criterion", criterion.id, criterion, Located(source, ("criteria", position)), faults)
+    elif stem == "referrals":
+        read = _validate(model.Referrals, source, faults)
+        pack.referral_kinds.update(read.kinds if read else {})
+        for position, rule in enumerate(read.referrals if read else ()):
+            _add(pack, "referral", rule.id, rule, Located(source, ("referrals", position)), faults)
+    elif stem == "options":
+        pack.options = _validate(model.Options, source, faults)
+        pack.located["options", ""] = Located(source, ())
+    else:
+        for place, criterion in _validate_list(model.Criterion, source, (), source.data, faults):
+            _add(pack, "criterion", criterion.id, criterion, Located(source, place), faults)
+
+
+def _add(pack: Pack, kind: str, key: str, item: Any, located: Located, faults: list[Diagnostic]) -> None:  # noqa: ANN401, PLR0913
+    if (kind, key) in pack.located:
+        faults.append(located.fault("pack/duplicate-id", f"{kind} `{key}` exists twice", "ids are never reused"))
+        return
+    pack.located[kind, key] = located
+    match item:
+        case model.Criterion():
+            pack.criteria[key] = item
+        case model.Derived():
+            pack.derived.append(item)
+        case model.Parameter():
+            pack.parameters[key] = item
+        case model.Reference():
+            pack.references[key] = item
+        case model.ReferralRule():
+            pack.referrals.append(item)
+
+
+def _read(file: str, content: bytes, faults: list[Diagnostic]) -> Source:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        faults.append(Diagnostic(file, 1, 1, "pack/encoding", "the file is not UTF-8"))
+        return Source(file)
+    source = read_source(file, text)
+    faults += source.faults
+    return source
+
+
+def _read_dictionary(content: bytes, faults: list[Diagnostic]) -> Dictionary | None:
+    source = _read(FACTS_FILE, content, faults)
+    return _validate(Dictionary, source, faults)
+
+
+def _read_drugs(files: Mapping[str, bytes], faults: list[Diagnostic]) -> dict[str, Drug]:
+    try:
+        return read_drugs(files["antidepressants.csv"].decode(), files["augmentation_agents.csv"].decode())
+    except (KeyError, ValueError, ArithmeticError) as error:
+        message = f"the drug tables cannot be read: {type(error).__name__} {error}"
+        faults.append(Diagnostic(f"{REFERENCE_FOLDER}/antidepressants.csv", 1, 1, "pack/table", message))
+        return {}
+
+
+def _check_links(book: RuleBook) -> list[Diagnostic]:
+    """Check what one pack needs of another: bases, sources, ids that are unique over all packs that meet."""
+    faults = []
+    for pack in book.packs.values():
+        header = pack.located["pack", ""]
+        unknown = [base for base in pack.header.extends if base not in book.packs]
+        faults += [
+            header.fault("pack/unknown-pack", f"`{base}` is not a pack{nearest(base, book.packs)}", within=("extends",))
+            for base in unknown
+        ]
+        if unknown:
+            continue
+        family = _family(book, pack)
+        sources = {key for member in family for key in member.references}
+        taken: dict[tuple[str, str], str] = {}
+        for member in family:
+            for (kind, key), located in member.located.items():
+                if kind in {"pack", "options", "triage"}:
+                    continue
+                other = taken.setdefault((kind, key), member.id)
+                if other != member.id and member is pack:
+                    message = f"{kind} `{key}` exists in pack `{other}` too"
+                    faults.append(located.fault("pack/duplicate-id", message, "ids are never reused"))
+        for (kind, key), located in pack.located.items():
+            faults += [
+                located.fault("pack/unknown-source", f"`{c.source}` is not in references.yaml{nearest(c.source, sources)}")
+                for c in _citations(pack, kind, key)
+                if c.source not in sources
+            ]
+    return faults
+
+
+def _family(book: RuleBook, pack: Pack) -> list[Pack]:
+    family: dict[str, Pack] = {}
+
+    def add(member: Pack) -> None:
+        for base in member.header.extends:
+            if base in book.packs and base not in family:
+                add(book.packs[base])
+        family[member.id] = member
+
+    add(pack)
+    return list(family.values())
+
+
+def _citations(pack: Pack, kind: str, key: str) -> Iterable[model.Citation]:
+    if kind == "criterion":
+        return pack.criteria[key].references
+    if kind == "parameter":
+        return pack.parameters[key].references
+    if kind == "derived":
+        return next(d.references for d in pack.derived if d.id == key)
+    return ()
+
+
+def _validate(kind: type[T], source: Source, faults: list[Diagnostic]) -> T | None:
+    return _validated(kind, source, (), source.data, faults)
+
+
+def _validate_mapping(kind: type[T], source: Source, faults: list[Diagnostic]) -> Iterable[tuple[str, T]]:
+    if not isinstance(source.data, dict):
+        faults.append(source.fault((), "pack/shape", "expected a mapping of names"))
+        return
+    for key, data in source.data.items():
+        item = _validated(kind, source, (key,), data, faults)
+        if item is not None:
+            yield key, item
+
+
+def _validate_list(
+    kind: type[T], source: Source, path: Place, data: object, faults: list[Diagnostic]
+) -> Iterable[tuple[Place, T]]:
+    if not isinstance(data, list):
+        faults.append(source.fault(path, "pack/shape", "expected a list: each item begins with `- `"))
+        return
+    for position, entry in enumerate(data):
+        item = _validated(kind, source, (*path, position), entry, faults)
+        if item is not None:
+            yield (*path, position), item
+
+
+def _validated(kind: type[T], source: Source, path: Place, data: object, faults: list[Diagnostic]) -> T | None:
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        faults += [_shape_fault(kind, source, path, detail) for detail in error.errors()]
+        return None
+
+
+def _shape_fault(kind: type[BaseModel], source: Source, path: Place, detail: ErrorDetails) -> Diagnostic:
+    place = (*path, *detail["loc"])
+    name = str(place[-1]) if place else ""
+    match detail["type"]:
+        case "extra_forbidden":
+            return source.fault(place, "pack/unknown-key", f"`{name}` is not a key here{nearest(name, _keys(kind))}")
+        case "missing":
+            return source.fault(place, "pack/missing-key", f"`{name}` is missing")
+        case "value_error":
+            return source.fault(place, "pack/shape", detail["msg"].removeprefix("Value error, "))
+        case _:
+            return source.fault(place, "pack/shape", f"`{name}`: {detail['msg'][:1].lower()}{detail['msg'][1:]}")
+
+
+def _keys(kind: type[BaseModel]) -> list[str]:
+    return [f.alias or name for name, f in kind.model_fields.items()]

@@ -1,0 +1,60 @@
+"""`eligibility-server`: starts the server, reloads its rules on SIGHUP, drains on SIGTERM and SIGINT.
+
+Exit code 0 after an orderly stop, 1 when the rules cannot be used, 2 when a setting cannot.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from engine.errors import RulePackError
+from server.app import Server, create_server
+from server.config import SettingsError, read_settings
+from server.log_format import make_log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_FAULT = 1
+EXIT_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until it is told to stop; give the exit code."""
+    try:
+        settings = read_settings(sys.argv[1:] if arguments is None else arguments)
+        if settings is None:
+            return 0
+        server, _ = create_server(settings, make_log())
+    except SettingsError as error:
+        sys.stderr.write(f"eligibility-server: {error}\n")
+        return EXIT_USAGE
+    except RulePackError as error:
+        sys.stderr.write(f"eligibility-server: the rule packs cannot be used\n{error}\n")
+        return EXIT_FAULT
+    _serve(server)
+    return 0
+
+
+def _serve(server: Server) -> None:
+    signals: SimpleQueue[int] = SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: signals.put(received))
+    server.start()
+    while signals.get() == signal.SIGHUP:
+        _reload(server)
+    server.stop()
+
+
+def _reload(server: Server) -> None:
+    try:
+        server.reload()
+    except RulePackError:
+        return  # logged and told to health where it was refused
+
+
+if __name__ == "__main__":
+    sys.exit(main())

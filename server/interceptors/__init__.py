@@ -1,0 +1,1 @@
+"""What stands around every call: logs, metrics, errors, callers."""

@@ -1,0 +1,125 @@
+"""The one place where exceptions become gRPC statuses.
+
+| what | code | reason |
+|---|---|---|
+| FactError, a request whose fields are wrong | INVALID_ARGUMENT with every field violation | INVALID_FIELDS |
+| bytes that are no message | INVALID_ARGUMENT | MALFORMED_MESSAGE |
+| a jurisdiction that no loaded pack serves | FAILED_PRECONDITION | NO_RULE_PACK |
+| RulePackError at a reload | FAILED_PRECONDITION with every diagnostic | RULE_PACKS_REFUSED |
+| EnginesDisagree, ChainFault | INTERNAL, without a decision | ENGINES_DISAGREE, ENGINE_FAULT |
+| no room | RESOURCE_EXHAUSTED with when to retry | OVERLOADED |
+| anything else | INTERNAL, without its text, which could hold patient data | INTERNAL |
+"""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from engine.errors import EnginesDisagree, EvaluationError, FactError, NoRulePackError, RulePackError
+from server.faults import Code, Fault, cancelled, invalid
+from server.interceptors.layers import notes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import grpc
+    from google.protobuf.message import Message
+
+DOMAIN = "eligibility.v1"
+MAX_LISTED = 100
+UNEXPECTED = "INTERNAL"
+
+
+def fault_of(error: Exception) -> Fault:  # noqa: PLR0911 - one case for each kind of error
+    """Give the refusal that an exception stands for."""
+    match error:
+        case Fault():
+            return error
+        case FactError():
+            return invalid(error.violations)
+        case NoRulePackError():
+            return Fault(Code.FAILED_PRECONDITION, "NO_RULE_PACK", str(error))
+        case RulePackError():
+            message = f"the rule packs have {len(error.diagnostics)} faults; those in force stay"
+            return Fault(Code.FAILED_PRECONDITION, "RULE_PACKS_REFUSED", message)
+        case EnginesDisagree():
+            message = "the two engines disagree, so there is no decision; the operators are alarmed"
+            return Fault(Code.INTERNAL, "ENGINES_DISAGREE", message)
+        case EvaluationError():
+            return Fault(Code.INTERNAL, "ENGINE_FAULT", "an engine failed, so there is no decision", retry_after=1.0)
+    return Fault(Code.INTERNAL, UNEXPECTED, "the server failed; the operators find the place in its log")
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """Give the rich status of an exception: code, message, ErrorInfo and what else helps."""
+    fault = fault_of(error)
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=fault.reason, domain=DOMAIN)]
+    if fault.violations:
+        details.append(
+            error_details_pb2.BadRequest(
+                field_violations=[
+                    error_details_pb2.BadRequest.FieldViolation(
+                        field=violation.path, description=violation.message, reason=violation.code
+                    )
+                    for violation in fault.violations[:MAX_LISTED]
+                ]
+            )
+        )
+    if isinstance(error, RulePackError):
+        violations = [
+            error_details_pb2.PreconditionFailure.Violation(
+                type=found.code, subject=f"{found.file}:{found.line}:{found.column}", description=found.message
+            )
+            for found in error.diagnostics[:MAX_LISTED]
+        ]
+        details.append(error_details_pb2.PreconditionFailure(violations=violations))
+    if fault.retry_after is not None:
+        delay = Duration()
+        delay.FromMilliseconds(round(fault.retry_after * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    status = status_pb2.Status(code=fault.code.value[0], message=fault.message)
+    for detail in details:
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def place_of(error: BaseException) -> str:
+    """Name an exception and where it was raised, without its text, which could hold patient data."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return " < ".join([type(error).__name__, *(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))])
+
+
+class Errors:
+    """Maps exceptions of the handler; `on_unexpected` hears of those that nobody raised on purpose."""
+
+    def __init__(self, on_unexpected: Callable[[str], None]) -> None:
+        self._on_unexpected = on_unexpected
+
+    @contextmanager
+    def around(self, _method: str, context: grpc.ServicerContext) -> Iterator[None]:
+        """End the call with the status of whatever the handler raises."""
+        try:
+            yield
+        except Fault as fault:
+            _abort(context, fault)
+        except Exception as error:  # noqa: BLE001 - the last place that could keep a text with patient data in
+            if not context.is_active():
+                _abort(context, cancelled())
+            if fault_of(error).reason == UNEXPECTED:
+                self._on_unexpected(place_of(error))
+            _abort(context, error)
+
+
+def _abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
+    notes().add(reason=fault_of(error).reason)
+    context.abort_with_status(rpc_status.to_status(status_of(error)))
+    raise AssertionError
