@@ -92,8 +92,8 @@ class FactDefinition(BaseModel):
         value = Fraction(number) * 10**self.scale
         return int(value) if value.denominator == 1 else None
 
-    def in_words(self, value: Typed) -> str:
-        """Write a value as a clinician reads it, with its unit."""
+    def in_words(self, value: Typed, *, with_unit: bool = True) -> str:
+        """Write a value as a clinician reads it; a sentence that names the unit itself asks for none."""
         match value:
             case bool():
                 return "yes" if value else "no"
@@ -105,7 +105,7 @@ class FactDefinition(BaseModel):
                 return self.values.get(value, value.replace("_", " "))
             case _:
                 number = str(value) if not self.scale else f"{Decimal(value).scaleb(-self.scale).normalize():f}"
-                return f"{number} {_UNIT_WORDS.get(self.unit, self.unit)}".strip()
+                return f"{number} {_UNIT_WORDS.get(self.unit, self.unit)}".strip() if with_unit else number
 
 
 _UNIT_WORDS = {"mm[Hg]": "mmHg", "a": "years", "wk": "weeks", "d": "days", "mg/d": "mg a day"}

@@ -11,24 +11,28 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from engine.errors import RulePackError
-from server.app import Server, create_server
+from server.app import Server, create_server, load
 from server.config import SettingsError, read_settings
 from server.log_format import make_log
 
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from server.config import Settings
+    from server.rules_in_force import LoadedRules
 
 EXIT_FAULT = 1
 EXIT_USAGE = 2
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, load_all: Callable[[Settings], LoadedRules] = load) -> int:
     """Run the server until it is told to stop; give the exit code."""
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         if settings is None:
             return 0
-        server, _ = create_server(settings, make_log())
+        server, _ = create_server(settings, make_log(), load_all=load_all)
     except SettingsError as error:
         sys.stderr.write(f"eligibility-server: {error}\n")
         return EXIT_USAGE

@@ -74,9 +74,10 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An evaluation, the request as it was read, and the packs that spoke, by id, with their digests."""
+    """An evaluation, its id, the request as it was read, and the packs that spoke, by id, with their digests."""
 
     evaluated: Evaluated
+    decision_id: str
     request: Request
     packs: dict[str, str]
 
@@ -143,7 +144,7 @@ def evaluate(
         explanation=outcome.explanation,
         response_bytes=response,
     )
-    return Answer(evaluated, request, {pack.id: pack.digest for pack in outcome.decision.packs})
+    return Answer(evaluated, circumstances.decision_id, request, {pack.id: pack.digest for pack in outcome.decision.packs})
 
 
 def _facts(request: Request, rules: LoadedRules, as_of: date) -> PatientFacts:

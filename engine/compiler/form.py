@@ -100,7 +100,8 @@ class AtLeast:
 
 Expression: TypeAlias = Union["Always", "Compare", "OneOf", "Holds", "Is", "Known", "Not", "All", "AnyOf", "AtLeast"]
 
-FactType: TypeAlias = Literal["bool", "int", "decimal", "enum", "date", "set"]
+FactType: TypeAlias = Literal["bool", "int", "decimal", "enum", "date", "set", "text"]
+"""A text is read by a count's `distinct` alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from engine.errors import Diagnostic, RulePackError
 from engine.pack import model
 
 if TYPE_CHECKING:
+    from engine.facts import FactDefinition
     from engine.pack.load import Located, Pack, RuleBook
 
 LEVELS = (
@@ -199,9 +200,7 @@ class _Stages:
                 self._collect_record_symbols(definition.id)
                 continue
             self.symbols[definition.id] = fact_symbol(definition)
-            kind = definition.type
-            values = tuple(definition.values) if kind == "enum" else ()
-            self.nodes[definition.id] = form.FactNode(definition.id, kind, values)  # type: ignore[arg-type]
+            self.nodes[definition.id] = _fact_node(definition)
         for name, derived in self.derived.items():
             kind = "count" if derived.count else "enum" if derived.values else "truth"
             scope = self.record_symbols.get(derived.of) if derived.of else self.symbols
@@ -227,9 +226,9 @@ class _Stages:
         definition = self.book.facts[records]
         scope = {f.id: fact_symbol(f) for f in definition.fields}
         nodes: dict[str, form.Node] = {
-            f.id: form.FactNode(f.id, f.type, tuple(f.values) if f.type == "enum" else ())  # type: ignore[arg-type]
+            f.id: _fact_node(f)
             for f in definition.fields
-            if f.type not in {"code", "records"}
+            if f.type != "records"
         }
         improvement = scope.get("improvement_pct")
         for name in trials.ENRICHED_TRUTHS:
@@ -240,6 +239,7 @@ class _Stages:
             nodes[name] = form.FactNode(name, "int")
         for name in trials.ENRICHED_TEXTS:
             scope[name] = Symbol(name, "text", name)
+            nodes[name] = form.FactNode(name, "text")
         self.record_symbols[records] = scope
         self.record_nodes[records] = nodes
 
@@ -468,7 +468,8 @@ class _Stages:
         outputs += [need for c in self.criteria.values() for need in (c.prior_approval_if,) if need]
         record_names = {c.id for c in self.criteria.values() if c.effect == "discounts" and not c.repeats}
         graph = self._graph(self.nodes, outputs, "")
-        wanted = {n.where for n in graph.nodes if isinstance(n, form.CountNode)} | record_names
+        counts = [n for n in graph.nodes if isinstance(n, form.CountNode)]
+        wanted = {n.where for n in counts} | {n.distinct for n in counts} | record_names
         records = {
             name: self._graph(nodes, [n for n in nodes if n in wanted], name)
             for name, nodes in self.record_nodes.items()
@@ -567,6 +568,11 @@ def comparisons(expression: form.Expression) -> Iterator[form.Compare]:
         case form.All(parts) | form.AnyOf(parts) | form.AtLeast(_, parts):
             for part in parts:
                 yield from comparisons(part)
+
+
+def _fact_node(definition: FactDefinition) -> form.FactNode:
+    kind = "text" if definition.type == "code" else definition.type
+    return form.FactNode(definition.id, kind, tuple(definition.values) if kind == "enum" else ())  # type: ignore[arg-type]
 
 
 def _any_met(names: Iterable[str]) -> form.Expression:

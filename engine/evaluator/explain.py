@@ -406,7 +406,7 @@ class _Ledger:
             def words_of(field: str, given: Mapping[str, Typed] = given) -> str:
                 if field == "drug":
                     return self._drug(str(given.get("drug", "")))
-                return fields[field].in_words(given[field]) if field in given else "not recorded"
+                return fields[field].in_words(given[field], with_unit=False) if field in given else "not recorded"
 
             lines.append(sentences.fill(criterion.explain, words_of))
         return " ".join(dict.fromkeys(lines))
@@ -419,13 +419,10 @@ class _Ledger:
 
     def _words(self, name: str) -> str:
         seen = self.facts.known.get(name)
-        definition = self.definitions.get(name)
-        if seen is not None and definition is not None:
-            return definition.in_words(seen.value)
+        if seen is not None:
+            return self.definitions[name].in_words(seen.value, with_unit=False)
         value = self.values.get(name)
-        if definition is not None or value is None:
-            return "not recorded"
-        return self._value_words(value)
+        return "not recorded" if value is None else self._value_words(value)
 
     @staticmethod
     def _value_words(value: form.Value) -> str:
@@ -466,14 +463,14 @@ class _Ledger:
                 yield from self._parts(part, is_wanted=not is_wanted)
             case form.All(parts) | form.AnyOf(parts) | form.AtLeast(_, parts):
                 for part in parts:
-                    if self._test(part) is not is_wanted:
+                    if self._test(part) is (not is_wanted):
                         yield from self._parts(part, is_wanted=is_wanted)
             case form.Holds(node) if node.endswith("?any_date"):
                 yield from self._failing(node)
             case form.Holds(node) if node.startswith("in_force:"):
                 yield "in force on this date", "no"
             case form.Compare(node) | form.OneOf(node) | form.Holds(node):
-                yield self._label(node), self._words(node)
+                yield self._label(node), self._fact_read(node).value or "not recorded" if node in self.definitions else self._words(node)
             case _:
                 return
 

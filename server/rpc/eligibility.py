@@ -87,7 +87,8 @@ class Eligibility:
         """Answer Evaluate."""
         call_notes = notes()
         answer = self._decide(data, context, call_notes)
-        call_notes.add(packs=answer.packs, request_id=_loggable(answer.request.request_id))
+        request_id = _loggable(answer.request.request_id)
+        call_notes.add(packs=answer.packs, decision_id=answer.decision_id, request_id=request_id)
         return answer.evaluated.response_bytes
 
     def evaluate_stream(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:

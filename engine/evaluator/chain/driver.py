@@ -187,8 +187,7 @@ class _Run:
         self._cells = tuple(program.cells)
         self._slots = dict(program.slots)
         self._answers = tuple(program.answers)
-        # One more, so that there are always several to pick; pairing drops it.
-        self._pick_answers = itemgetter(*(program.slots[name] for name in program.answers), 0, 0)
+        self._answer_slots = tuple(program.slots[name] for name in program.answers)
         self._passes = [[_Pass(panel, self._cells, next(rulesets)) for panel in panels] for panels in strata]
         self._settled: list[Value] = [program.settled.get(slot) for slot in range(len(self._cells))]
         self._texts = [_text(cell, value) for cell, value in zip(self._cells, self._settled, strict=True)]
@@ -253,7 +252,7 @@ class _Run:
                         texts[slot] = text
                     elif values[slot] != value:
                         self._refuse_contradiction(slot)
-        return dict(zip(self._answers, self._pick_answers(values), strict=False))
+        return dict(zip(self._answers, map(values.__getitem__, self._answer_slots), strict=True))
 
     def _refuse_contradiction(self, contradicted: int) -> NoReturn:
         name = next(name for name, slot in self._slots.items() if slot == contradicted)
