@@ -1,8 +1,8 @@
 """The data dictionary, and the reading of one patient's facts at the door.
 
-A fact is known or missing. A well-shaped value that cannot be used (out of range, in the future, stale, in a wrong unit,
-contradictory) is unusable: treated as missing and listed with the reason. A malformed one is a `FactError`, all at once.
-Nothing is defaulted here.
+A fact is known or missing. A well-shaped value that cannot be used (out of range, in the future, stale, in a wrong
+unit, contradictory) is unusable: treated as missing and listed with the reason. A malformed one is a `FactError`, all
+at once. Nothing is defaulted here.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class FhirBinding(BaseModel):
 class FactDefinition(BaseModel):
     """One entry of `facts.yaml`.
 
-    `range` is in `unit` (UCUM); `scale` is how many digits after the point a decimal keeps; `values` maps each enum value
-    to the words for it; `missing_values` are values that say that the result is not known.
+    `range` is in `unit` (UCUM); `scale` is how many digits after the point a decimal keeps; `values` maps each enum
+    value to the words for it; `missing_values` are values that say that the result is not known.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -114,8 +114,9 @@ _UNIT_WORDS = {"mm[Hg]": "mmHg", "a": "years", "wk": "weeks", "d": "days", "mg/d
 class Constraint(BaseModel):
     """A plain impossibility: while it is violated, the facts of `unusable` are treated as missing.
 
-    Exactly one of: `greater` (the first number exceeds the second; with `together`, one without the other violates it too),
-    `never` (facts that never have these values at once), `within_life` (a date not before birth, as far as `age_years` says).
+    Exactly one of: `greater` (the first number exceeds the second; with `together`, one without the other violates it
+    too), `never` (facts that never have these values at once), `within_life` (a date not before birth, as far as
+    `age_years` says).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -163,7 +164,7 @@ class Dictionary(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A known fact: its typed value, where the caller wrote it, and when and where it was observed, if that came too."""
+    """A known fact: its typed value, where the caller wrote it, and when and where it was observed, if given."""
 
     value: Typed
     path: str
@@ -199,13 +200,13 @@ class PatientFacts:
     unusable: tuple[Unusable, ...] = ()
 
 
-class _Malformed(Exception):  # noqa: N818 - carries a code and a text to the collector below, never further
+class _MalformedError(Exception):
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         self.message = message
 
 
-class _Unusable(Exception):  # noqa: N818 - as above
+class _UnusableError(Exception):
     pass
 
 
@@ -221,7 +222,7 @@ def read_facts(
     Args:
         definitions: the data dictionary, by name.
         constraints: what cannot be, checked after every value was read on its own.
-        raw: fact name to a JSON value, or to `{"value", "date", "source", "unit"}`; lists of objects for lists of records.
+        raw: fact name to a JSON value, or to `{"value", "date", "source", "unit"}`; for lists of records a list of objects.
         as_of: the day on which the rules are evaluated; dates are counted back from it.
         path_of: the caller's own path to a fact, for errors.
 
@@ -239,9 +240,7 @@ def read_facts(
 
 
 class _Reader:
-    def __init__(
-        self, definitions: Mapping[str, FactDefinition], as_of: date, path_of: Callable[[str], str]
-    ) -> None:
+    def __init__(self, definitions: Mapping[str, FactDefinition], as_of: date, path_of: Callable[[str], str]) -> None:
         self.definitions = definitions
         self.as_of = as_of
         self.path_of = path_of
@@ -263,9 +262,9 @@ class _Reader:
     def _read_scalar(self, definition: FactDefinition, raw: object, path: str) -> None:
         try:
             observed = self._observed(definition, raw, path)
-        except _Malformed as fault:
+        except _MalformedError as fault:
             self.violations.append(Violation(path, fault.code, fault.message))
-        except _Unusable as fault:
+        except _UnusableError as fault:
             self.unusable.append(Unusable(definition.id, path, str(fault)))
         else:
             if observed is not None:
@@ -281,15 +280,15 @@ class _Reader:
             return None
         if isinstance(value, date) and value > self.as_of:
             msg = "the date lies after `as_of`"
-            raise _Unusable(msg)
+            raise _UnusableError(msg)
         if observed_on is not None:
             age = (self.as_of - observed_on).days
             if age < 0:
                 msg = "it was observed after `as_of`"
-                raise _Unusable(msg)
+                raise _UnusableError(msg)
             if definition.valid_for_days is not None and age > definition.valid_for_days:
                 msg = f"it was observed more than {definition.valid_for_days} days before `as_of`"
-                raise _Unusable(msg)
+                raise _UnusableError(msg)
         return Observed(value, path, observed_on, source)
 
     def _read_records(self, definition: FactDefinition, raw: object, path: str) -> None:
@@ -321,16 +320,15 @@ class _Reader:
                 continue
             try:
                 value = _typed(field_definition, field_raw, "")
-                if isinstance(value, date) and value > self.as_of:
-                    has_future_date = True
-                    msg = "the date lies after `as_of`"
-                    raise _Unusable(msg)
-            except _Malformed as fault:
+            except _MalformedError as fault:
                 self.violations.append(Violation(field_path, fault.code, fault.message))
-            except _Unusable as fault:
+            except _UnusableError as fault:
                 self.unusable.append(Unusable(definition.id, field_path, str(fault)))
             else:
-                if value is not None:
+                if isinstance(value, date) and value > self.as_of:
+                    has_future_date = True
+                    self.unusable.append(Unusable(definition.id, field_path, "the date lies after `as_of`"))
+                elif value is not None:
                     values[name] = value
         return TrialRecord(values, path, has_future_date)
 
@@ -370,12 +368,14 @@ def _unwrap(raw: Mapping[object, object]) -> tuple[object, date | None, str, str
     extra = set(raw) - {"value", "date", "source", "unit"}
     if extra or "value" not in raw:
         code = "fact/wrong-type"
-        raise _Malformed(code, "an observed value has `value` and optionally `date`, `source` and `unit`, nothing else")
+        raise _MalformedError(
+            code, "an observed value has `value` and optionally `date`, `source` and `unit`, nothing else"
+        )
     observed_on = None if raw.get("date") is None else _date(raw["date"])
     source, unit = raw.get("source") or "", raw.get("unit") or ""
     if not isinstance(source, str) or not isinstance(unit, str) or len(source) > MAX_TEXT or len(unit) > MAX_TEXT:
         code = "fact/wrong-type"
-        raise _Malformed(code, f"`source` and `unit` are texts of at most {MAX_TEXT} characters")
+        raise _MalformedError(code, f"`source` and `unit` are texts of at most {MAX_TEXT} characters")
     return raw["value"], observed_on, source, unit
 
 
@@ -386,7 +386,7 @@ def _typed(definition: FactDefinition, raw: object, unit: str) -> Typed | None:
         case "bool":
             if not isinstance(raw, bool):
                 code = "fact/wrong-type"
-                raise _Malformed(code, "must be true, false or null")
+                raise _MalformedError(code, "must be true, false or null")
             return raw
         case "int" | "decimal":
             return _number(definition, raw, unit)
@@ -397,13 +397,13 @@ def _typed(definition: FactDefinition, raw: object, unit: str) -> Typed | None:
         case "set":
             if not isinstance(raw, list | tuple):
                 code = "fact/wrong-type"
-                raise _Malformed(code, "must be a list; an empty list says that there are none")
+                raise _MalformedError(code, "must be a list; an empty list says that there are none")
             members = {_enum(definition, member) for member in raw}
             return None if None in members else tuple(v for v in definition.values if v in members)
         case _:
             if not isinstance(raw, str) or not raw or len(raw) > MAX_TEXT:
                 code = "fact/wrong-type"
-                raise _Malformed(code, f"must be a text of 1 to {MAX_TEXT} characters")
+                raise _MalformedError(code, f"must be a text of 1 to {MAX_TEXT} characters")
             return raw
 
 
@@ -412,48 +412,50 @@ def _enum(definition: FactDefinition, raw: object) -> str | None:
         return None
     if not isinstance(raw, str):
         code = "fact/wrong-type"
-        raise _Malformed(code, f"must be one of {', '.join(definition.values)}, unknown")
+        raise _MalformedError(code, f"must be one of {', '.join(definition.values)}, unknown")
     if raw not in definition.values:
         code = "fact/unknown-value"
-        raise _Malformed(code, f"must be one of {', '.join(definition.values)}, unknown{nearest(raw, definition.values)}")
+        raise _MalformedError(
+            code, f"must be one of {', '.join(definition.values)}, unknown{nearest(raw, definition.values)}"
+        )
     return None if raw in definition.missing_values else raw
 
 
 def _date(raw: object) -> date:
     code = "fact/malformed-date"
     if not isinstance(raw, str) or len(raw) != len("2025-01-31") or not raw.isascii():
-        raise _Malformed(code, "must be a date written as YYYY-MM-DD")
+        raise _MalformedError(code, "must be a date written as YYYY-MM-DD")
     try:
         return date.fromisoformat(raw)
     except ValueError:
-        raise _Malformed(code, "must be a day that exists, written as YYYY-MM-DD") from None
+        raise _MalformedError(code, "must be a day that exists, written as YYYY-MM-DD") from None
 
 
 def _number(definition: FactDefinition, raw: object, unit: str) -> int:
     if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal):
         code = "fact/wrong-type"
-        raise _Malformed(code, "must be a number")
+        raise _MalformedError(code, "must be a number")
     if not math.isfinite(raw):
         code = "fact/not-finite"
-        raise _Malformed(code, "must be a finite number")
+        raise _MalformedError(code, "must be a finite number")
     if isinstance(raw, Decimal) and raw and abs(raw.adjusted()) > MAX_MAGNITUDE:
         code = "fact/not-finite"
-        raise _Malformed(code, "must be a number of ordinary size")
+        raise _MalformedError(code, "must be a number of ordinary size")
     number = Fraction(str(raw)) if isinstance(raw, float) else Fraction(raw)
     low, high = definition.range or (Decimal(0), Decimal(0))
     if unit:
         conversion = units.factor(unit, definition.unit)
         if conversion is None:
             msg = f"its unit cannot be read as {definition.unit or 'a plain score'}"
-            raise _Unusable(msg)
+            raise _UnusableError(msg)
         if conversion != 1:
             number = Fraction(round(number * conversion * 10**definition.scale), 10**definition.scale)
     if not Fraction(low) <= number <= Fraction(high):
         msg = f"it is outside {low} to {high} {definition.unit}".rstrip()
-        raise _Unusable(msg)
+        raise _UnusableError(msg)
     scaled = definition.scaled(number)
     if scaled is None:
         code = "fact/too-precise"
         wanted = f"at most {definition.scale} digits after the point" if definition.scale else "a whole number"
-        raise _Malformed(code, f"must be {wanted}")
+        raise _MalformedError(code, f"must be {wanted}")
     return scaled

@@ -1,20 +1,22 @@
 """Antidepressant trials, enriched before the logic reads them.
 
-Each function answers one question about one trial and holds no clinical number: minimum doses come from the drug tables,
-limits as parameters. What they answer becomes a field of the trial beside those that the caller gave; None is unknown.
+Each function answers one question about one trial and holds no clinical number: minimum doses come from the drug
+tables, limits as parameters. What they answer becomes a field of the trial beside those that the caller gave; None is
+unknown.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engine.facts import FactDefinition, PatientFacts, TrialRecord
 
 ENRICHED_TRUTHS = ("augmentation_only", "counts_as_oral_ad", "dose_reaches_minimum", "in_episode", "consistent")
@@ -55,7 +57,15 @@ def read_drugs(antidepressants: str, augmentation_agents: str) -> dict[str, Drug
     for row in csv.DictReader(io.StringIO(augmentation_agents)):
         key = row["drug"]
         if key not in drugs:
-            drugs[key] = Drug(key, row["display"], key, row["class"], False, True, None)  # noqa: FBT003 - table columns
+            drugs[key] = Drug(
+                key,
+                row["display"],
+                key,
+                row["class"],
+                counts_as_oral_ad=False,
+                is_augmentation_only=True,
+                minimum_daily_dose_mg=None,
+            )
     return drugs
 
 
@@ -68,7 +78,8 @@ def enrich(
 ) -> dict[str, bool | int | str | None]:
     """Give the trial's own fields as the logic reads them, and those of `ENRICHED_*`.
 
-    Dates become days before `as_of`; `parameters` holds those that `PARAMETERS` names, in the units of the fields they limit.
+    Dates become days before `as_of`; `parameters` holds those that `PARAMETERS` names, in the units of the fields
+    they limit.
     """
     values: dict[str, bool | int | str | None] = {}
     for name, value in trial.values.items():
@@ -106,9 +117,7 @@ def _in_episode(values: Mapping[str, object], episode_days: int | None) -> bool 
     return end <= episode_days
 
 
-def _is_consistent(
-    values: Mapping[str, object], episode_days: int | None, parameters: Mapping[str, int]
-) -> bool:
+def _is_consistent(values: Mapping[str, object], episode_days: int | None, parameters: Mapping[str, int]) -> bool:
     """Say whether nothing in the trial contradicts itself, as far as it is known (criterion US-TRX-22)."""
     start, end = values.get("start_date"), values.get("end_date")
     if isinstance(start, int) and isinstance(end, int) and end > start:

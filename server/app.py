@@ -158,7 +158,6 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_concurrent_streams", 2 * self._settings.max_concurrent),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
             ],
         )

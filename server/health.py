@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+import grpc
+from grpc_health.v1 import health, health_pb2
+
+from server.rpc.service import on_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from concurrent.futures import ThreadPoolExecutor
 
-    import grpc
+    from google.protobuf.message import Message
 
 PACKS = "packs"
 ENGINES = "engines"
@@ -31,13 +34,26 @@ class Health:
 
     def __init__(self, services: Iterable[str], pool: ThreadPoolExecutor) -> None:
         self._services = ("", *services)
+        self._pool = pool
         self._servicer = health.HealthServicer(experimental_non_blocking=True, experimental_thread_pool=pool)
         for entry in (*self._services, PACKS, ENGINES):
             self._servicer.set(entry, _NOT_SERVING)
 
     def register(self, server: grpc.Server) -> None:
-        """Serve the entries."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        """Serve the entries on threads of their own, so that a full server still says how it is."""
+
+        def check(request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext) -> Message:
+            return self._servicer.Check(request, context)
+
+        wire = {
+            "request_deserializer": health_pb2.HealthCheckRequest.FromString,
+            "response_serializer": health_pb2.HealthCheckResponse.SerializeToString,
+        }
+        handlers = {
+            "Check": grpc.unary_unary_rpc_method_handler(on_pool(check, self._pool), **wire),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._servicer.Watch, **wire),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(health.SERVICE_NAME, handlers),))
 
     def start(self) -> None:
         """Say that the server serves."""

@@ -1,21 +1,27 @@
-"""Typing of conditions: names exist, units and ranges fit, values belong to their enum. Syntax becomes compiled form."""
+"""Typing of conditions.
+
+Names exist, units and ranges fit, values belong to their enum. Syntax becomes compiled form.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from engine import units
 from engine.compiler import expr, form
-from engine.errors import Diagnostic
-from engine.facts import FactDefinition
 from engine.names import nearest
-from engine.pack.load import Located
-from engine.pack.model import Parameter
-from engine.pack.source import Path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from decimal import Decimal
+
+    from engine.errors import Diagnostic
+    from engine.facts import FactDefinition
+    from engine.pack.load import Located
+    from engine.pack.model import Parameter
+    from engine.pack.source import Path
 
 SymbolKind: TypeAlias = Literal["truth", "number", "enum", "date", "set", "count", "text"]
 
@@ -49,8 +55,8 @@ def fact_symbol(definition: FactDefinition) -> Symbol:
 class Typing:
     """Types one item's conditions.
 
-    `scope` holds the names that may be used; `parameters` the resolved numbers by name; `dates` collects the comparisons of
-    dates with fixed days, which the door answers before the logic: node name to (fact, day).
+    `scope` holds the names that may be used; `parameters` the resolved numbers by name; `dates` collects the
+    comparisons of dates with fixed days, which the door answers before the logic: node name to (fact, day).
     """
 
     located: Located
@@ -116,13 +122,17 @@ class Typing:
         if atom.parameter:
             if atom.parameter not in self.parameters:
                 hint = nearest(atom.parameter, self.parameters)
-                return self._wrong(atom.path, f"`${atom.parameter}` is not a parameter{hint}", "add it to parameters.yaml")
+                return self._wrong(
+                    atom.path, f"`${atom.parameter}` is not a parameter{hint}", "add it to parameters.yaml"
+                )
             parameter, number = self.parameters[atom.parameter]
             unit = parameter.unit
         wanted = definition.unit if definition else ""
         if unit != wanted:
             said = f"`{unit}`" if unit else "no unit"
-            return self._wrong(atom.path, f"`{symbol.name}` is in `{wanted or 'no unit'}`, not in {said}", "use its unit")
+            return self._wrong(
+                atom.path, f"`{symbol.name}` is in `{wanted or 'no unit'}`, not in {said}", "use its unit"
+            )
         if definition is not None and definition.range is not None:
             low, high = definition.range
             scaled = definition.scaled(number)

@@ -130,7 +130,7 @@ class AtLeastTree:
     parts: tuple[Syntax, ...]
 
 
-Atom: TypeAlias = Union[NameAtom, NumberAtom, OneOfAtom, WithinAtom, BeforeAtom, NotEmptyAtom]
+Atom: TypeAlias = NameAtom | NumberAtom | OneOfAtom | WithinAtom | BeforeAtom | NotEmptyAtom
 Syntax: TypeAlias = Union[AlwaysAtom, Atom, "NotTree", "AllTree", "AnyTree", "AtLeastTree"]
 Fault: TypeAlias = Callable[[Path, str, str, str], Diagnostic]
 
@@ -196,7 +196,7 @@ class _Reader:
             case "name":
                 return NameAtom(words[0], path)
             case "number":
-                unit = words[3] if len(words) > 3 else ""  # noqa: PLR2004 - name, operator, number, unit
+                unit = words[3] if words[3:] else ""
                 return NumberAtom(words[0], words[1], Decimal(words[2]), unit, "", path)
             case "parameter":
                 return NumberAtom(words[0], words[1], Decimal(0), "", words[2].removeprefix("$"), path)

@@ -1,8 +1,8 @@
 """The compiled form: a directed acyclic graph of named nodes that every back end evaluates.
 
 A node's value is `None` while it is unknown. Nodes come in five kinds: a fact as it was given, a condition over other
-nodes (true, false or unknown), evidence (the first known source speaks), a count over a list's records (an interval), and
-a choice (the first step whose guard is met; never unknown).
+nodes (true, false or unknown), evidence (the first known source speaks), a count over a list's records (an interval),
+and a choice (the first step whose guard is met; never unknown).
 
 Values: bool for conditions and bool facts; str for enums; int for numbers (scaled), dates (days before `as_of`, never
 negative) and sets (how many members); a pair (at least, at most) for counts, where an open upper end is `OPEN`.
@@ -20,6 +20,19 @@ Operator: TypeAlias = Literal["<", "<=", ">", ">=", "=="]
 
 OPEN = 1_000_000
 """Upper end of a count whose list is not known to be complete."""
+
+
+def interval(value: Value) -> tuple[int, int]:
+    """Give the ends of a count's value.
+
+    Raises:
+        TypeError: the value is not that of a count.
+
+    """
+    if isinstance(value, tuple):
+        return value
+    message = "not the value of a count"
+    raise TypeError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +146,9 @@ class ConditionNode:
 class Source:
     """One witness of a concept.
 
-    `mapping` is None when the node speaks with its own value; otherwise pairs of (what must hold of the node, what it then
-    says), mutually exclusive; a value that no pair covers does not speak. What must hold is a `OneOf`, a `Compare`, an
-    `All` of two `Compare`, a `Holds` or a `Not(Holds)`, always over `node` itself.
+    `mapping` is None when the node speaks with its own value; otherwise pairs of (what must hold of the node, what it
+    then says), mutually exclusive; a value that no pair covers does not speak. What must hold is a `OneOf`, a
+    `Compare`, an `All` of two `Compare`, a `Holds` or a `Not(Holds)`, always over `node` itself.
     """
 
     node: str
@@ -186,7 +199,10 @@ Node: TypeAlias = FactNode | ConditionNode | EvidenceNode | CountNode | ChoiceNo
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes in an order in which each comes after those it reads; `level` of a node exceeds that of every node it reads."""
+    """Nodes in an order in which each comes after those it reads.
+
+    `level` of a node exceeds that of every node it reads.
+    """
 
     nodes: tuple[Node, ...]
 

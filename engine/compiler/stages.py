@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -24,6 +23,8 @@ from engine.errors import Diagnostic, RulePackError
 from engine.pack import model
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from engine.facts import FactDefinition
     from engine.pack.load import Located, Pack, RuleBook
 
@@ -206,7 +207,9 @@ class _Stages:
             scope = self.record_symbols.get(derived.of) if derived.of else self.symbols
             located = self.located["derived", name]
             if scope is None:
-                self.faults.append(located.fault("pack/unknown-name", f"`{derived.of}` is not a list fact", "", ("of",)))
+                self.faults.append(
+                    located.fault("pack/unknown-name", f"`{derived.of}` is not a list fact", "", ("of",))
+                )
             elif name in scope:
                 self.faults.append(located.fault("pack/duplicate-id", f"`{name}` already names a fact", "rename it"))
             else:
@@ -225,17 +228,15 @@ class _Stages:
     def _collect_record_symbols(self, records: str) -> None:
         definition = self.book.facts[records]
         scope = {f.id: fact_symbol(f) for f in definition.fields}
-        nodes: dict[str, form.Node] = {
-            f.id: _fact_node(f)
-            for f in definition.fields
-            if f.type != "records"
-        }
+        nodes: dict[str, form.Node] = {f.id: _fact_node(f) for f in definition.fields if f.type != "records"}
         improvement = scope.get("improvement_pct")
         for name in trials.ENRICHED_TRUTHS:
             scope[name] = Symbol(name, "truth", name.replace("_", " "))
             nodes[name] = form.FactNode(name, "bool")
         for name in trials.ENRICHED_NUMBERS:
-            scope[name] = Symbol(name, "number", "best improvement", (), improvement.definition if improvement else None)
+            scope[name] = Symbol(
+                name, "number", "best improvement", (), improvement.definition if improvement else None
+            )
             nodes[name] = form.FactNode(name, "int")
         for name in trials.ENRICHED_TEXTS:
             scope[name] = Symbol(name, "text", name)
@@ -271,7 +272,7 @@ class _Stages:
         scope = self.record_symbols.get(records, {}) if records else self.symbols
         return Typing(self.located[kind, key], scope, self.parameters, self.faults, self.dates)  # type: ignore[arg-type]
 
-    def _condition(  # noqa: PLR0913 - the parts of one condition node
+    def _condition(
         self,
         name: str,
         expression: form.Expression,
@@ -298,7 +299,9 @@ class _Stages:
             self._type_count(name, derived)
         elif derived.first_known:
             sources = tuple(
-                s for i, raw in enumerate(derived.first_known) if (s := self._source(derived, raw, i, typing)) is not None
+                s
+                for i, raw in enumerate(derived.first_known)
+                if (s := self._source(derived, raw, i, typing)) is not None
             )
             evidence_name = name if derived.unknown_if is None else f"{name}?evidence"
             nodes = self.record_nodes[derived.of] if derived.of else self.nodes
@@ -330,7 +333,9 @@ class _Stages:
             names = typing.names([raw], path[:1])
             return form.Source(raw) if names else None
         if not isinstance(raw, Mapping) or len(raw) != 1:
-            self.faults.append(typing.located.fault("pack/shape", "a source is NAME or {NAME: {value: says}}", "", path))
+            self.faults.append(
+                typing.located.fault("pack/shape", "a source is NAME or {NAME: {value: says}}", "", path)
+            )
             return None
         ((name, table),) = raw.items()
         symbol = typing.scope.get(name)
@@ -462,9 +467,9 @@ class _Stages:
     # 4. order
 
     def order(self) -> PackSet:
-        assert self.options is not None  # noqa: S101 - collect refuses packs without
-        assert self.triage is not None  # noqa: S101
-        outputs = [n for n in self.nodes if ":" in n or n in self.criteria or n == TRIAGE or n == COVERAGE]
+        if self.options is None or self.triage is None:
+            raise RulePackError(self.faults)
+        outputs = [n for n in self.nodes if ":" in n or n in self.criteria or n in {TRIAGE, COVERAGE}]
         outputs += [need for c in self.criteria.values() for need in (c.prior_approval_if,) if need]
         record_names = {c.id for c in self.criteria.values() if c.effect == "discounts" and not c.repeats}
         graph = self._graph(self.nodes, outputs, "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +15,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from engine import canonical
-from engine.compiler import form
 from engine.compiler.stages import PackSet, compile_packs
 from engine.errors import EnginesDisagree
 from engine.evaluator.chain import Chain
@@ -24,10 +22,14 @@ from engine.evaluator.decision import Decision, EngineReport
 from engine.evaluator.explain import Explainer
 from engine.evaluator.inputs import parameters_in_effect, prepare
 from engine.evaluator.interpret import Interpreter
+from engine.evaluator.layout import Layout
 from engine.evaluator.reach import Explorer
 from engine.evaluator.timeline import changes_on
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engine.compiler import form
     from engine.facts import PatientFacts
     from engine.pack.load import RuleBook
 
@@ -187,7 +189,7 @@ class Evaluator:
             self._closers.callback(chain.close)
         explorer = Explorer(packs, interpreter, self.rules.facts, self.rules.dictionary.constraints)
         report = EngineReport(self.mode, agree=True, version=SEMANTICS_VERSION)
-        return _Engines(packs, interpreter, Explainer(self.rules, packs, explorer, report), chain)
+        return _Engines(packs, interpreter, Explainer(Layout(self.rules, packs), explorer, report), chain)
 
 
 def encode_values(values: form.Values) -> bytes:
@@ -201,7 +203,11 @@ def encode_facts(facts: PatientFacts) -> bytes:
         {
             "as_of": facts.as_of.isoformat(),
             "known": {
-                n: {"value": _plain(o.value), "date": o.observed_on.isoformat() if o.observed_on else None, "source": o.source}
+                n: {
+                    "value": _plain(o.value),
+                    "date": o.observed_on.isoformat() if o.observed_on else None,
+                    "source": o.source,
+                }
                 for n, o in facts.known.items()
             },
             "records": {

@@ -36,7 +36,8 @@ class Citation:
 class FactRead:
     """A fact that a criterion read: `value` as text with its unit, or None while it is missing.
 
-    `path` is the caller's own path to it, `date` when it was observed (ISO), `source` where it came from; empty if not given.
+    `path` is the caller's own path to it, `date` when it was observed (ISO), `source` where it came from; empty if
+    not given.
     """
 
     fact: str

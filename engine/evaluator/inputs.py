@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
 from engine import trials
 from engine.compiler import form
 from engine.compiler.stages import in_force
-from engine.facts import PatientFacts, Typed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engine.compiler.stages import PackSet
+    from engine.facts import PatientFacts, Typed
     from engine.pack.load import RuleBook
 
 

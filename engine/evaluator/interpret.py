@@ -1,7 +1,8 @@
 """The reference interpreter: what a compiled graph means.
 
-Strong three-valued logic for conditions, intervals for counts, first witness for evidence, first step for choices. This is
-the semantics that the documents describe; `engine.evaluator.chain` computes the same values by forward chaining.
+Strong three-valued logic for conditions, intervals for counts, first witness for evidence, first step for choices.
+This is the semantics that the documents describe; `engine.evaluator.chain` computes the same values by forward
+chaining.
 
 Source: Kleene 1952.
 """
@@ -39,7 +40,9 @@ class Interpreter:
         self._completeness = compiled.completeness
         self.rules = _rules(compiled.graph, frozenset(self._counts))
         self._record_rules = {name: _rules(graph, frozenset()) for name, graph in compiled.records.items()}
-        self._order = [(n.name, self.rules.get(n.name)) for n in compiled.graph.nodes if not isinstance(n, form.FactNode)]
+        self._order = [
+            (n.name, self.rules.get(n.name)) for n in compiled.graph.nodes if not isinstance(n, form.FactNode)
+        ]
 
     def evaluate(self, inputs: form.Inputs) -> form.Values:
         """Give the value of every node that is not a fact; None is unknown."""
@@ -150,8 +153,11 @@ def _choice(node: form.ChoiceNode, counted: frozenset[str]) -> Rule:
     return first_step
 
 
-def compile_test(expression: form.Expression, counted: frozenset[str] = frozenset()) -> Test:  # noqa: C901, PLR0911, PLR0912 - one arm per kind
-    """Turn an expression into a function from an environment to its truth. `counted` names the nodes that hold intervals."""
+def compile_test(expression: form.Expression, counted: frozenset[str] = frozenset()) -> Test:
+    """Turn an expression into a function from an environment to its truth.
+
+    `counted` names the nodes that hold intervals.
+    """
     match expression:
         case form.Always():
             return lambda _: True
@@ -223,11 +229,14 @@ def _at_least(n: int, tests: tuple[Test, ...]) -> Test:
 
 
 def _compare_count(node: str, comparison: str, constant: int) -> Test:
-    """Compare an interval: true or false where both ends say so; the ends of `==` agree only when the interval is a point."""
+    """Compare an interval: true or false where both ends say so.
+
+    The ends of `==` agree only when the interval is a point.
+    """
     compare = _COMPARISONS[comparison]
 
     def compared(environment: Environment) -> Truth:
-        low, high = environment[node]  # type: ignore[misc]
+        low, high = form.interval(environment[node])
         if comparison == "==":
             if not low <= constant <= high:
                 return False

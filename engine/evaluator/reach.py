@@ -1,22 +1,26 @@
 """What the missing facts could still change: the statuses within reach, and exactly the facts that lead to them.
 
-A completion gives every missing fact a value or leaves it missing, keeps every evidence choice that is already made, and
-creates no contradiction. A fact matters to an option if two completions that differ in this fact alone give it different
-statuses. Facts are tried in a benign completion first, then with one or two of the facts around them changed too, so that
-a fact is listed on a witness and never on suspicion.
+A completion gives every missing fact a value or leaves it missing, keeps every evidence choice that is already made,
+and creates no contradiction. A fact matters to an option if two completions that differ in this fact alone give it
+different statuses. Facts are tried in a benign completion first, then with one or two of the facts around them
+changed too, so that a fact is listed on a witness and never on suspicion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, islice, product
+from typing import TYPE_CHECKING
 
 from engine.compiler import form
 from engine.compiler.stages import LEVELS, STATUS_OF_LEVEL, PackSet, level_of, status_node
 from engine.evaluator.interpret import Environment, Interpreter, Test, compile_test
-from engine.truth import Truth
-from engine.facts import Constraint, FactDefinition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from engine.facts import Constraint, FactDefinition
+    from engine.truth import Truth
 
 WITNESS_BUDGET = 3000
 """How many completions are tried for one fact before it is taken not to matter."""
@@ -32,7 +36,10 @@ _UNDECIDED_COST, _LACKING_COST, _NOT_INDICATED_COST = 1, 2, 7
 
 @dataclass(frozen=True)
 class Variable:
-    """What one or more missing facts can come to be, together: each choice sets the nodes of `names`; `facts` are credited."""
+    """What one or more missing facts can come to be, together.
+
+    Each choice sets the nodes of `names`; `facts` are credited.
+    """
 
     facts: tuple[str, ...]
     choices: tuple[dict[str, form.Value], ...]
@@ -92,7 +99,9 @@ class Explorer:
         """Say whether every count over `records` knows what to make of one record."""
         concluded = self._interpreter.conclude_record(records, record)
         counts = (self.packs.nodes[n] for n in self._all_counts)
-        return all(concluded[n.where] is not None for n in counts if isinstance(n, form.CountNode) and n.records == records)
+        return all(
+            concluded[n.where] is not None for n in counts if isinstance(n, form.CountNode) and n.records == records
+        )
 
     def explore(
         self, inputs: form.Inputs, values: form.Values, list_credits: Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -106,7 +115,9 @@ class Explorer:
 
         """
         search = _Search(self, {**inputs.values, **values.values})
-        result = {o: OptionReach({STATUS_OF_LEVEL[search.level(s)]}) for o, s in zip(self.options, self.statuses, strict=True)}
+        result = {
+            o: OptionReach({STATUS_OF_LEVEL[search.level(s)]}) for o, s in zip(self.options, self.statuses, strict=True)
+        }
         if not any(search.open.values()):
             return result
         variables = [v for v in self._variables(search.base, list_credits) if search.options_of(v)]
@@ -146,11 +157,11 @@ class Explorer:
     def _count_variables(
         self, node: form.CountNode, base: Environment, credit: Mapping[str, tuple[str, ...]]
     ) -> Iterator[Variable]:
-        low, high = base[node.name]  # type: ignore[misc]
+        low, high = form.interval(base[node.name])
         if low == high:
             return
         points = sorted({p for t in self.thresholds[node.name] for p in (t - 1, t) if low <= p <= high} | {low})
-        choices = tuple({node.name: (p, p)} for p in points)
+        choices: tuple[dict[str, form.Value], ...] = tuple({node.name: (p, p)} for p in points)
         for facts in (credit.get("content", ()), credit.get("completeness", ())):
             if facts:
                 yield Variable(facts, choices, frozenset((node.name,)))
@@ -182,7 +193,9 @@ class _Search:
         rows = self.explorer.levels[option]
         cap = rank
         if rank == _BLOCKING:
-            cap = min((r for n, r, is_need in rows if r > rank and not is_need and base[n] is True), default=len(LEVELS))
+            cap = min(
+                (r for n, r, is_need in rows if r > rank and not is_need and base[n] is True), default=len(LEVELS)
+            )
         found = set()
         for name, row_rank, is_need in rows:
             value = base[name]
@@ -247,7 +260,10 @@ class _Search:
                 result[option].statuses.add(STATUS_OF_LEVEL[str(environment[status])])
 
     def benign(self, variables: Sequence[Variable]) -> dict[int, dict[str, form.Value]]:
-        """Give each variable, in turn, the choice that costs the options least; what nothing waits for stays missing."""
+        """Give each variable, in turn, the choice that costs the options least.
+
+        What nothing waits for stays missing.
+        """
         completion: dict[int, dict[str, form.Value]] = {}
         current = self.base
         for variable in variables:
@@ -274,9 +290,8 @@ class _Search:
     ) -> None:
         """Look for completions that differ in this variable alone and give an option different statuses."""
         open_options = set(self.options_of(variable))
-        cone = set(self.cone(variable.names))
         budget = WITNESS_BUDGET
-        for context in _contexts(benign, variable, lambda: self._near(variable, variables, cone)):
+        for context in _contexts(benign, variable, self._near(variable, variables)):
             environment = self.completed({**context, id(variable): {}})
             outcomes: list[tuple[bool, Environment]] = []
             if environment is not None:
@@ -326,25 +341,30 @@ class _Search:
             if target in reach.statuses:
                 continue
             near = [v for v in variables if not targets.isdisjoint(self.cone(v.names))]
-            for context in islice(_contexts(benign, None, lambda near=near: near), STATUS_BUDGET):
+            for context in islice(_contexts(benign, None, near), STATUS_BUDGET):
                 environment = self.completed(context)
                 if environment is not None:
                     reach.statuses.add(STATUS_OF_LEVEL[str(environment[status])])
                     if target in reach.statuses:
                         break
 
-    def _near(self, variable: Variable, variables: Sequence[Variable], cone: set[str]) -> list[Variable]:
-        return [v for v in variables if v is not variable and any(n in cone for n in self.cone(v.names))]
+    def _near(self, variable: Variable, variables: Sequence[Variable]) -> Iterator[Variable]:
+        """The variables that meet this one below the statuses.
+
+        Looked for only when the benign completion is no witness.
+        """
+        cone = set(self.cone(variable.names))
+        yield from (v for v in variables if v is not variable and any(n in cone for n in self.cone(v.names)))
 
 
 def _contexts(
-    benign: Mapping[int, dict[str, form.Value]], variable: Variable | None, find_near: Callable[[], Sequence[Variable]]
+    benign: Mapping[int, dict[str, form.Value]], variable: Variable | None, near: Iterable[Variable]
 ) -> Iterator[Mapping[int, dict[str, form.Value]]]:
-    """The benign completion, then those that differ from it in one, two, three, four of the variables around this one."""
+    """The benign completion, then those that differ from it in one to four of the variables around this one."""
     yield benign
-    near = [v for v in find_near() if v is not variable]
-    for size in range(1, min(len(near), _MOST_CHANGED) + 1):
-        for group in combinations(near, size):
+    around = [v for v in near if v is not variable]
+    for size in range(1, min(len(around), _MOST_CHANGED) + 1):
+        for group in combinations(around, size):
             for choices in product(*(({}, *v.choices) for v in group)):
                 yield {**benign, **{id(v): c for v, c in zip(group, choices, strict=True)}}
 
@@ -403,8 +423,8 @@ def _costs(packs: PackSet) -> dict[str, Callable[[form.Value], int]]:
         else:
             costs[name] = of_criterion(len(LEVELS) + 2 - _RANK[level])
     for option in packs.options:
-        costs[f"indicated:{option.id}"] = (
-            lambda value: 0 if value is True else _NOT_INDICATED_COST if value is False else _UNDECIDED_COST
+        costs[f"indicated:{option.id}"] = lambda value: (
+            0 if value is True else _NOT_INDICATED_COST if value is False else _UNDECIDED_COST
         )
     return costs
 
@@ -497,5 +517,3 @@ def _is_greater(constraint: Constraint, values: Mapping[str, form.Value]) -> boo
         return True
     first, second = (values[n] for n in constraint.greater)
     return first > second  # type: ignore[operator]
-
-

@@ -1,20 +1,23 @@
 """The sentences of an answer, made from the rules' own templates and the patient's own values.
 
-Text never tells the clinician what to do; it says what the criteria say. Clinical wording lives in the rules; the sentences
-here only join, count and name.
+Text never tells the clinician what to do; it says what the criteria say. Clinical wording lives in the rules; the
+sentences here only join, count and name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from engine.compiler import form
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
 DISCLAIMER = (
-    "Decision support for a licensed clinician, who can review the basis of each statement; it does not diagnose, prescribe "
-    "or decide. The rules have not been confirmed by a psychiatrist."
+    "Decision support for a licensed clinician, who can review the basis of each statement; it does not diagnose, "
+    "prescribe or decide. The rules have not been confirmed by a psychiatrist."
 )
 
 _STATUS: Mapping[str, str] = {
@@ -54,7 +57,7 @@ def fill(template: str, words_of: Callable[[str], str]) -> str:
 def join(words: Iterable[str]) -> str:
     """Join words as a sentence does: `a`, `a and b`, `a, b and c`."""
     items = list(dict.fromkeys(words))
-    if len(items) < 2:  # noqa: PLR2004 - a single word needs no joining
+    if len(items) <= 1:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
 

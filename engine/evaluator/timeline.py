@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -11,9 +10,11 @@ from engine.compiler.stages import STATUS_OF_LEVEL, PackSet, compile_packs, stat
 from engine.evaluator.decision import ChangeDate, Decision
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
-from engine.facts import Observed, PatientFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.facts import Observed, PatientFacts
     from engine.pack.load import RuleBook
 
 

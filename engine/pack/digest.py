@@ -1,7 +1,7 @@
 """The canonical form of a pack, its digest, and the lock file that pins each released version to one digest.
 
-Canonical form: for each file sorted by its path inside the pack, u32 length and path (UTF-8), u32 length and bytes, big-endian.
-Cases and changelogs are left out: they never change a decision.
+Canonical form: for each file sorted by its path inside the pack, u32 length and path (UTF-8), u32 length and bytes,
+big-endian. Cases and changelogs are left out: they never change a decision.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def read_lock(rules: Path) -> dict[tuple[str, str], str]:
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        if len(words) != 3:  # noqa: PLR2004 - the three words the docstring names
+        if len(words) != 3:  # noqa: PLR2004 - the three words that the docstring names
             raise RulePackError([Diagnostic(LOCK_FILE, number, 1, "pack/lock", "expected: pack version digest")])
         locked[words[0], words[1]] = words[2]
     return locked

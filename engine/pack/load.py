@@ -5,10 +5,9 @@ Loading checks shapes, names of sources, doubled ids and the lock; `engine.compi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -22,6 +21,8 @@ from engine.pack.source import Source, read_source
 from engine.trials import Drug, read_drugs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from pydantic_core import ErrorDetails
 
 T = TypeVar("T", bound=BaseModel)
@@ -148,9 +149,7 @@ def load_rules(rules: Path, *, is_locked: bool = True) -> RuleBook:
         packs[pack.id] = pack
     if dictionary is None:
         raise RulePackError(faults)
-    book = RuleBook(
-        dictionary, drugs, packs, canonical.digest({FACTS_FILE: facts_text}), canonical.digest(reference)
-    )
+    book = RuleBook(dictionary, drugs, packs, canonical.digest({FACTS_FILE: facts_text}), canonical.digest(reference))
     faults += _check_links(book)
     if is_locked and not faults:
         faults += check_lock(book, canonical.read_lock(rules))
@@ -220,7 +219,7 @@ def _read_file(pack: Pack, stem: str, source: Source, faults: list[Diagnostic]) 
             _add(pack, "criterion", criterion.id, criterion, Located(source, place), faults)
 
 
-def _add(pack: Pack, kind: str, key: str, item: Any, located: Located, faults: list[Diagnostic]) -> None:  # noqa: ANN401, PLR0913
+def _add(pack: Pack, kind: str, key: str, item: BaseModel, located: Located, faults: list[Diagnostic]) -> None:
     if (kind, key) in pack.located:
         faults.append(located.fault("pack/duplicate-id", f"{kind} `{key}` exists twice", "ids are never reused"))
         return
@@ -288,7 +287,9 @@ def _check_links(book: RuleBook) -> list[Diagnostic]:
                     faults.append(located.fault("pack/duplicate-id", message, "ids are never reused"))
         for (kind, key), located in pack.located.items():
             faults += [
-                located.fault("pack/unknown-source", f"`{c.source}` is not in references.yaml{nearest(c.source, sources)}")
+                located.fault(
+                    "pack/unknown-source", f"`{c.source}` is not in references.yaml{nearest(c.source, sources)}"
+                )
                 for c in _citations(pack, kind, key)
                 if c.source not in sources
             ]

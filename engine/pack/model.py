@@ -322,7 +322,10 @@ class PackHeader(Model):
 
 
 class CriterionCases(Model):
-    """The cases of one criterion, derived fact or referral: the facts that make it met, not met, unknown, or a value."""
+    """The cases of one criterion, derived fact or referral.
+
+    The facts that make it met, not met, unknown, or a value.
+    """
 
     criterion: str = ""
     derived: str = ""

@@ -17,7 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from engine.errors import Diagnostic
 
-Plain: TypeAlias = "None | bool | int | Decimal | str | date | list[Plain] | dict[str, Plain]"
+Plain: TypeAlias = "bool | int | Decimal | str | date | list[Plain] | dict[str, Plain] | None"
 Path: TypeAlias = tuple[str | int, ...]
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -26,6 +26,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BOOLEANS = {"true": True, "false": False}
 _NULLS = {"", "null", "~"}
 _NODE_LIMIT = 200_000
+_LONGEST_INTEGER = 20
 
 
 @dataclass
@@ -95,7 +96,7 @@ class _Builder:
             if not isinstance(key_node, ScalarNode):
                 self._fault(here, "pack/key", "a key must be one word")
                 continue
-            key = key_node.value
+            key: str = key_node.value
             if key in result:
                 self._fault(here, "pack/duplicate-key", f"`{key}` is given twice", "keep one of them")
                 continue
@@ -104,7 +105,7 @@ class _Builder:
         return result
 
     def _scalar(self, node: ScalarNode, path: Path) -> Plain:
-        text = node.value
+        text: str = node.value
         if node.style in {'"', "'", "|", ">"}:
             return text
         if text in _NULLS:
@@ -112,7 +113,7 @@ class _Builder:
         if text in _BOOLEANS:
             return _BOOLEANS[text]
         if _INTEGER.fullmatch(text):
-            return int(text) if len(text) < 20 else text  # noqa: PLR2004 - longer digit strings are names, not numbers
+            return int(text) if len(text) < _LONGEST_INTEGER else text
         if _DECIMAL.fullmatch(text):
             return Decimal(text)
         if _DATE.fullmatch(text):

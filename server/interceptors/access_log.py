@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from server.interceptors.callers import KNOWN_METHODS, OPEN_METHODS
+from server.interceptors.callers import KNOWN_METHODS
 from server.interceptors.layers import notes
 
 if TYPE_CHECKING:
@@ -37,19 +37,18 @@ class AccessLog:
 
     @contextmanager
     def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
-        """Write one line when the call ends, however it ends. Health checks are left out."""
+        """Write one line when the call ends, however it ends."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            if method not in OPEN_METHODS:
-                duration = (time.perf_counter() - start) * 1000
-                self._log.info(
-                    "call",
-                    method=method_name(method),
-                    code=code_name(context),
-                    duration_ms=round(duration, 3),
-                    roles=sorted(notes().caller.roles),
-                    proof=notes().caller.proof,
-                    **notes().fields,
-                )
+            duration = (time.perf_counter() - start) * 1000
+            self._log.info(
+                "call",
+                method=method_name(method),
+                code=code_name(context),
+                duration_ms=round(duration, 3),
+                roles=sorted(notes().caller.roles),
+                proof=notes().caller.proof,
+                **notes().fields,
+            )

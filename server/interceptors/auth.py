@@ -16,7 +16,7 @@ import httpx
 import jwt
 
 from server.faults import Code, Fault
-from server.interceptors.callers import OPEN_METHODS, ROLES, Caller, may_call
+from server.interceptors.callers import ROLES, Caller, may_call
 from server.interceptors.layers import notes
 
 if TYPE_CHECKING:
@@ -118,12 +118,11 @@ class Authenticator:
             Fault: UNAUTHENTICATED or PERMISSION_DENIED.
 
         """
-        if method not in OPEN_METHODS:
-            caller = self._caller(context)
-            notes().caller = caller
-            if not may_call(caller, method):
-                message = "the caller has no role that may call this method"
-                raise Fault(Code.PERMISSION_DENIED, "ROLE_MISSING", message)
+        caller = self._caller(context)
+        notes().caller = caller
+        if not may_call(caller, method):
+            message = "the caller has no role that may call this method"
+            raise Fault(Code.PERMISSION_DENIED, "ROLE_MISSING", message)
         yield
 
     def _caller(self, context: grpc.ServicerContext) -> Caller:

@@ -29,10 +29,10 @@ ROLES_BY_METHOD: Mapping[str, frozenset[str]] = {
 }
 """The roles of which a caller needs one. A method that is neither here nor in `OPEN_METHODS` is refused to all."""
 
-OPEN_METHODS = frozenset(f"/grpc.health.v1.Health/{name}" for name in ("Check", "Watch", "List"))
+OPEN_METHODS = frozenset(f"/grpc.health.v1.Health/{name}" for name in ("Check", "Watch"))
 """Methods that need no caller: an orchestrator asks them before it knows anybody."""
 
-KNOWN_METHODS = OPEN_METHODS | frozenset(ROLES_BY_METHOD)
+KNOWN_METHODS = frozenset(ROLES_BY_METHOD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Caller:
 
 def may_call(caller: Caller, method: str) -> bool:
     """Say whether a caller has a role that the method takes."""
-    return method in OPEN_METHODS or bool(caller.roles & ROLES_BY_METHOD.get(method, frozenset()))
+    return bool(caller.roles & ROLES_BY_METHOD.get(method, frozenset()))
 
 
 def parse_certificate_roles(entries: Iterable[str]) -> dict[str, frozenset[str]]:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from server.interceptors.callers import Caller
+from server.interceptors.callers import OPEN_METHODS, Caller
 
 Layer: TypeAlias = Callable[[str, grpc.ServicerContext], AbstractContextManager[None]]
 Behavior: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
@@ -44,7 +44,7 @@ def notes() -> Notes:
 
 
 class Layers(grpc.ServerInterceptor):  # type: ignore[type-arg, misc, unused-ignore]
-    """Puts layers around every handler.
+    """Puts layers around every handler but those of health, which answers callers that nobody knows.
 
     `refuse` may give, before a thread is taken, a handler that refuses the call.
     """
@@ -62,9 +62,9 @@ class Layers(grpc.ServerInterceptor):  # type: ignore[type-arg, misc, unused-ign
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the handler of a call. gRPC calls this on its own thread, so it must not wait for anything."""
         handler = continuation(handler_call_details)
-        if handler is None:
-            return None
         method = handler_call_details.method
+        if handler is None or method in OPEN_METHODS:
+            return handler
         behavior, make = _shape(handler)
         refusal = self._refuse(method, handler)
         wrapped = self._around(method, refusal or behavior, is_stream=handler.response_streaming)

@@ -55,7 +55,7 @@ COMPLETE = "trials_complete"
 # The oracle
 
 
-def truth_of(expression: Expression, values: Mapping[str, Value]) -> bool | None:  # noqa: PLR0911 - one return a kind
+def truth_of(expression: Expression, values: Mapping[str, Value]) -> bool | None:  # noqa: C901, PLR0911 - a case a kind
     match expression:
         case Always():
             return True
@@ -95,7 +95,7 @@ def compared(value: Value, sign: str, constant: int) -> bool | None:
             return False if not least <= constant <= most else True if least == most else None
         ends = {COMPARE[sign](least, constant), COMPARE[sign](most, constant)}
         return ends.pop() if len(ends) == 1 else None
-    return COMPARE[sign](value, constant)
+    return bool(COMPARE[sign](value, constant))
 
 
 def value_of(node: Node, values: Mapping[str, Value]) -> Value:
@@ -103,22 +103,21 @@ def value_of(node: Node, values: Mapping[str, Value]) -> Value:
         case ConditionNode(_, expression, except_if, unknown_if):
             if unknown_if is not None and values[unknown_if] is True:
                 return None
-            if except_if is not None and values[except_if] is True:
-                return False
-            return truth_of(expression, values)
+            return False if except_if is not None and values[except_if] is True else truth_of(expression, values)
         case EvidenceNode(_, sources, _, otherwise):
-            for source in sources:
-                if values[source.node] is None:
-                    continue
-                if source.mapping is None:
-                    return values[source.node]
-                for expression, said in source.mapping:
-                    if truth_of(expression, values) is True:
-                        return said
-            return otherwise
+            said = (said for source in sources for said in speech_of(source, values))
+            return next(said, otherwise)
         case ChoiceNode(_, steps, otherwise):
             return next((said for guard, said in steps if truth_of(guard, values) is True), otherwise)
-    raise AssertionError(node)
+        case _:
+            raise AssertionError(node)
+
+
+def speech_of(source: Source, values: Mapping[str, Value]) -> list[Value]:
+    value = values[source.node]
+    if source.mapping is None or value is None:
+        return [] if value is None else [value]
+    return [said for expression, said in source.mapping if truth_of(expression, values) is True]
 
 
 def counted(node: CountNode, records: Sequence[Mapping[str, Value]] | None, *, is_complete: bool) -> tuple[int, int]:
@@ -172,7 +171,7 @@ def oracle(compiled: Compiled, inputs: Inputs) -> Values:
 # Graphs and inputs
 
 
-class Drawing:
+class _Drawing:
     """Draws the nodes of one graph, each reading those before it."""
 
     def __init__(self, draw: Random, prefix: str, *, counts: Sequence[CountNode] = ()) -> None:
@@ -316,7 +315,7 @@ class Drawing:
 
 
 def drawn(draw: Random) -> tuple[Compiled, list[Inputs]]:
-    record = Drawing(draw, "r")
+    record = _Drawing(draw, "r")
     record.facts(draw.randint(1, 4))
     record.derived(draw.randint(1, 4))
     fields = [None, *(node.name for node in record.nodes)]
@@ -324,7 +323,7 @@ def drawn(draw: Random) -> tuple[Compiled, list[Inputs]]:
         CountNode(f"count{number}", "trials", draw.choice(record.truths), draw.choice(fields))
         for number in range(draw.randint(0, 3) if record.truths else 0)
     ]
-    patient = Drawing(draw, "p", counts=counts)
+    patient = _Drawing(draw, "p", counts=counts)
     patient.facts(draw.randint(1, 8))
     patient.nodes.append(FactNode(COMPLETE, "bool"))
     patient.derived(draw.randint(1, 10))

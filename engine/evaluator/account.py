@@ -1,0 +1,210 @@
+"""One evaluation as a person reads it: truths, facts and concepts in words, and the facts that each node rests on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.compiler import form
+from engine.compiler.stages import in_force
+from engine.evaluator import decision as answer
+from engine.evaluator import sentences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.evaluator.layout import Layout
+    from engine.evaluator.reach import Explorer
+    from engine.facts import PatientFacts
+    from engine.truth import Truth
+
+
+class Account:
+    """The facts, the inputs and the concluded values of one evaluation, by name and in words."""
+
+    def __init__(
+        self, layout: Layout, explorer: Explorer, facts: PatientFacts, inputs: form.Inputs, values: form.Values
+    ) -> None:
+        self.layout = layout
+        self.explorer = explorer
+        self.packs = layout.packs
+        self.definitions = layout.book.facts
+        self.facts = facts
+        self.inputs = inputs
+        self.values = values.values
+        self.record_values = values.records
+        self.environment = {**inputs.values, **values.values}
+        self._read: dict[str, answer.FactRead] = {}
+
+    def truth(self, name: str) -> Truth:
+        """Give the truth of a true-or-false node; None is unknown."""
+        value = self.environment.get(name)
+        return value if value is True or value is False else None
+
+    def is_in_force(self, name: str) -> bool:
+        """Say whether a criterion or referral is in force on the day of the evaluation."""
+        return name not in self.packs.periods or self.inputs.values[in_force(name)] is True
+
+    def concepts(self, name: str) -> set[str]:
+        """Every node behind a node, itself included."""
+        reached: set[str] = set()
+        queue = [name]
+        while queue:
+            current = queue.pop()
+            if current not in reached and current in self.packs.nodes:
+                reached.add(current)
+                queue += self.packs.reads[current]
+        return reached
+
+    def rests_on_contradiction(self, name: str) -> bool:
+        """Say whether facts that contradict each other stand behind a node."""
+        if any(self.truth(n) is True for n in self.concepts(name) if n.endswith("?contradiction")):
+            return True
+        unusable = {u.fact for u in self.facts.unusable}
+        paired = {n for c in self.layout.book.dictionary.constraints if c.together for n in c.together}
+        return any(n in unusable & paired for n in self.concepts(name))
+
+    def words(self, name: str) -> str:
+        """Give the value of a fact or concept as a sentence says it, without its unit."""
+        seen = self.facts.known.get(name)
+        if seen is not None:
+            return self.definitions[name].in_words(seen.value, with_unit=False)
+        value = self.values.get(name)
+        return "not recorded" if value is None else self._value_words(value)
+
+    @staticmethod
+    def _value_words(value: form.Value) -> str:
+        match value:
+            case bool():
+                return "yes" if value else "no"
+            case (low, high):
+                return sentences.count_in_words((low, high))
+            case _:
+                return str(value).replace("_", " ")
+
+    def label(self, name: str) -> str:
+        """Give the noun phrase for a fact, concept or criterion."""
+        definition = self.definitions.get(name)
+        if definition is not None:
+            return definition.label
+        symbol = self.packs.symbols.get(name)
+        return symbol.label if symbol else name.replace("_", " ")
+
+    def failing(self, name: str) -> Iterator[tuple[str, str]]:
+        """Labels and values of what keeps a condition from being met."""
+        node = self.packs.nodes.get(name)
+        if not isinstance(node, form.ConditionNode):
+            return
+        if node.except_if and self.truth(node.except_if) is True:
+            yield from self._holding(node.except_if)
+            return
+        yield from self._parts(node.expression, is_wanted=True)
+
+    def _holding(self, name: str) -> Iterator[tuple[str, str]]:
+        node = self.packs.nodes.get(name)
+        if isinstance(node, form.ConditionNode):
+            yield from self._parts(node.expression, is_wanted=False)
+
+    def _parts(self, expression: form.Expression, *, is_wanted: bool) -> Iterator[tuple[str, str]]:
+        """The leaves that make an expression other than `is_wanted`."""
+        match expression:
+            case form.Not(part):
+                yield from self._parts(part, is_wanted=not is_wanted)
+            case form.All(parts) | form.AnyOf(parts) | form.AtLeast(_, parts):
+                for part in parts:
+                    if self.test(part) is (not is_wanted):
+                        yield from self._parts(part, is_wanted=is_wanted)
+            case form.Holds(node) if node.endswith("?any_date"):
+                yield from self.failing(node)
+            case form.Holds(node) if node.startswith("in_force:"):
+                yield "in force on this date", "no"
+            case form.Compare(node) | form.OneOf(node) | form.Holds(node):
+                yield (
+                    self.label(node),
+                    self.fact_read(node).value or "not recorded" if node in self.definitions else self.words(node),
+                )
+            case _:
+                return
+
+    def test(self, expression: form.Expression) -> Truth:
+        """Give the truth of an expression."""
+        return self.explorer.test(expression, self.environment)
+
+    def fact_read(self, fact: str) -> answer.FactRead:
+        """Give a fact as it was read, with its unit, date and source."""
+        read = self._read.get(fact)
+        if read is None:
+            read = self._read[fact] = self._read_fact(fact)
+        return read
+
+    def _read_fact(self, fact: str) -> answer.FactRead:
+        definition = self.definitions[fact]
+        if definition.type == "records":
+            return answer.FactRead(
+                fact, definition.label, self._list_words(fact) if fact in self.facts.records else None
+            )
+        seen = self.facts.known.get(fact)
+        if seen is None:
+            return answer.FactRead(fact, definition.label, None)
+        observed_on = seen.observed_on.isoformat() if seen.observed_on else ""
+        return answer.FactRead(
+            fact, definition.label, definition.in_words(seen.value), seen.path, observed_on, seen.source
+        )
+
+    def _list_words(self, fact: str) -> str:
+        given = self.facts.records[fact]
+        names = [self.drug(str(r.values.get("drug", ""))) for r in given]
+        return sentences.join(names) or "none recorded"
+
+    def leaf_facts(self, name: str) -> tuple[str, ...]:
+        """The input facts that a node rests on here: of evidence only the source that spoke, or all that could have."""
+        plain = self.layout.plain_facts.get(name)
+        if plain is not None:
+            return plain
+        found: dict[str, None] = {}
+        visited: set[str] = set()
+
+        def visit(current: str) -> None:
+            if current in visited:
+                return
+            visited.add(current)
+            if current in self.definitions:
+                found[current] = None
+                return
+            node = self.packs.nodes.get(current)
+            match node:
+                case form.EvidenceNode():
+                    for source in self.speaking(node):
+                        visit(source)
+                case form.CountNode():
+                    found[node.records] = None
+                    found[self.definitions[node.records].complete_when] = None
+                case form.ConditionNode() | form.ChoiceNode():
+                    for read in self.packs.reads[current]:
+                        if not read.startswith("in_force:"):
+                            visit(read)
+                case _:
+                    return
+
+        criterion = self.packs.criteria.get(name)
+        if criterion is not None and criterion.effect == "discounts":
+            return (criterion.of,)
+        visit(name)
+        return tuple(found)
+
+    def speaking(self, node: form.EvidenceNode) -> Iterator[str]:
+        """Give the sources that a concept rests on."""
+        for source in node.sources:
+            value = self.environment.get(source.node)
+            if value is None:
+                if self.values[node.name] is None or node.otherwise is not None:
+                    yield source.node
+                continue
+            mapped = source.mapping is None or any(self.test(guard) for guard, _ in source.mapping)
+            if mapped:
+                yield source.node
+                return
+
+    def drug(self, key: str) -> str:
+        """Give the name of a drug."""
+        drug = self.layout.book.drugs.get(key)
+        return drug.display if drug else key or "the drug"

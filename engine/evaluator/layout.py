@@ -1,0 +1,98 @@
+"""What stays the same for every patient of one pack set: which criteria decide, inform and cite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from engine.compiler import form
+from engine.compiler.stages import LEVELS, PackSet, level_of
+from engine.evaluator import decision as answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engine.pack.load import RuleBook
+    from engine.pack.model import Citation, Criterion
+
+RANK = {level: rank for rank, level in enumerate(LEVELS)}
+"""How good a level is; 0 is the worst."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One pack set, laid out for explanation. Everything is computed once and kept."""
+
+    book: RuleBook
+    packs: PackSet
+
+    @cached_property
+    def citations(self) -> Mapping[str, tuple[answer.Citation, ...]]:
+        """The sources of each criterion."""
+        references = {k: r for pack in self.packs.packs for k, r in pack.references.items()}
+
+        def cite(c: Citation) -> answer.Citation:
+            return answer.Citation(c.source, references[c.source].title, c.section, c.supports)
+
+        return {n: tuple(map(cite, c.references)) for n, c in self.packs.criteria.items()}
+
+    @cached_property
+    def by_option(self) -> Mapping[str, tuple[tuple[str, Criterion], ...]]:
+        """The criteria of each option, in reading order."""
+        return {
+            o.id: tuple((n, c) for n, c in self.packs.criteria.items() if o.id in c.options) for o in self.packs.options
+        }
+
+    @cached_property
+    def deciding(self) -> Mapping[str, tuple[tuple[str, Criterion, int | None], ...]]:
+        """The criteria of each option that hold a level or indicate it, with the rank of that level."""
+        return {
+            option: tuple(
+                (n, c, None if (level := level_of(c)) is None else RANK[level])
+                for n, c in rows
+                if c.effect == "indicates" or level_of(c) is not None
+            )
+            for option, rows in self.by_option.items()
+        }
+
+    @cached_property
+    def informing(self) -> Mapping[str, tuple[tuple[str, Criterion], ...]]:
+        """The criteria of each option that plan, show or report."""
+        effects = {"plans", "shows", "reports"}
+        return {option: tuple(r for r in rows if r[1].effect in effects) for option, rows in self.by_option.items()}
+
+    @cached_property
+    def plain_facts(self) -> Mapping[str, tuple[str, ...]]:
+        """The input facts behind each criterion that rests on no evidence and no count; the same for every patient."""
+        return {
+            n: facts for n in self.packs.criteria if n in self.packs.nodes and (facts := self._plain(n)) is not None
+        }
+
+    def _plain(self, name: str) -> tuple[str, ...] | None:
+        found: dict[str, None] = {}
+        queue = [name]
+        while queue:
+            current = queue.pop(0)
+            node = self.packs.nodes[current]
+            if isinstance(node, form.EvidenceNode | form.CountNode):
+                return None
+            if current in self.book.facts:
+                found[current] = None
+            queue = [*self.packs.reads[current], *queue]
+        return tuple(found)
+
+    @cached_property
+    def identities(self) -> tuple[answer.PackIdentity, ...]:
+        """The packs that speak."""
+        return tuple(answer.PackIdentity(p.id, p.header.version, p.digest) for p in self.packs.packs)
+
+    @cached_property
+    def referral_words(self) -> Mapping[str, str]:
+        """Words for the kinds of referral."""
+        return {k: w for pack in self.packs.packs for k, w in pack.referral_kinds.items()}
+
+    @cached_property
+    def list_facts(self) -> Mapping[str, str]:
+        """For each count, the list it counts over."""
+        return {n.name: n.records for n in self.packs.nodes.values() if isinstance(n, form.CountNode)}

@@ -1,0 +1,82 @@
+"""RulePackService: the rules that decisions rest on, readable by a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+
+from server.pb.eligibility.v1 import explanation_pb2
+from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
+
+SERVICE = "/eligibility.v1.RulePackService/"
+
+
+def _call(running: Any, method: str, request: Any, kind: Any) -> Any:  # noqa: ANN401 - messages
+    return kind.FromString(running.call(SERVICE + method, request))
+
+
+def test_packs_are_listed_with_their_digests(running: Any) -> None:
+    answer = _call(running, "ListRulePacks", packs_pb2.ListRulePacksRequest(), packs_pb2.ListRulePacksResponse)
+    pack = answer.rule_packs[0]
+    assert (pack.id, pack.version, pack.digest) == ("us", "1.0.0", "ab" * 32)
+    assert pack.status == packs_pb2.PACK_STATUS_ACTIVE
+    assert (pack.effective_start, pack.effective_end, pack.approval_date) == ("2019-03-05", "", "")
+    assert pack.sources[0].key == "S1"
+    assert len(answer.digest) == 64
+
+
+def test_one_pack_and_its_criteria_can_be_read(running: Any) -> None:
+    got = _call(running, "GetRulePack", packs_pb2.GetRulePackRequest(pack_id="us"), packs_pb2.GetRulePackResponse)
+    listed = _call(running, "ListCriteria", packs_pb2.ListCriteriaRequest(pack_id="us"), packs_pb2.ListCriteriaResponse)
+    one = _call(
+        running,
+        "GetCriterion",
+        packs_pb2.GetCriterionRequest(criterion_id="US-ESK-WP-09"),
+        packs_pb2.GetCriterionResponse,
+    )
+    criterion = listed.criteria[0]
+
+    assert got.rule_pack.criterion_count == 1
+    assert one.criterion == criterion
+    assert criterion.effect == explanation_pb2.EFFECT_CAUTIONS
+    assert criterion.condition == '{"any": ["sbp_mmHg > $limit", "dbp_mmHg > $limit"]}'
+    assert criterion.references[0].title == "A label"
+
+
+def test_all_thirteen_source_attributes_are_stated(running: Any) -> None:
+    request = packs_pb2.GetSourceAttributesRequest(pack_id="us")
+    answer = _call(running, "GetSourceAttributes", request, packs_pb2.GetSourceAttributesResponse)
+    statements = {a.kind: a.statement for a in answer.attributes}
+
+    assert list(statements) == list(range(1, 14))
+    assert statements[packs_pb2.SOURCE_ATTRIBUTE_KIND_CITATION] == "A label, An agency, 2025"
+    assert statements[packs_pb2.SOURCE_ATTRIBUTE_KIND_RACE] == "not used"
+    assert statements[packs_pb2.SOURCE_ATTRIBUTE_KIND_SEX] == "used: sex_at_birth"
+    assert "phq9_total" in statements[packs_pb2.SOURCE_ATTRIBUTE_KIND_HEALTH_ASSESSMENTS]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "reason"),
+    [
+        ("GetRulePack", packs_pb2.GetRulePackRequest(pack_id="SECRET"), "PACK_NOT_FOUND"),
+        ("ListCriteria", packs_pb2.ListCriteriaRequest(pack_id=""), "PACK_NOT_FOUND"),
+        ("GetSourceAttributes", packs_pb2.GetSourceAttributesRequest(pack_id="x"), "PACK_NOT_FOUND"),
+        ("GetCriterion", packs_pb2.GetCriterionRequest(criterion_id="x"), "CRITERION_NOT_FOUND"),
+    ],
+)
+def test_what_is_not_there_is_not_found(
+    running: Any, refusal: Any, method: str, request_: Any, reason: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        running.call(SERVICE + method, request_)
+    answer = refusal(caught.value)
+    assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, reason)
+    assert "SECRET" not in answer.message
+
+
+def test_bytes_that_are_no_message_are_refused(running: Any, refusal: Any) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        running.call(SERVICE + "GetRulePack", b"\xff\xff")
+    assert refusal(caught.value).reason == "MALFORMED_MESSAGE"
