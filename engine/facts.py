@@ -222,7 +222,7 @@ def read_facts(
     Args:
         definitions: the data dictionary, by name.
         constraints: what cannot be, checked after every value was read on its own.
-        raw: fact name to a JSON value, or to `{"value", "date", "source", "unit"}`; for lists of records a list of objects.
+        raw: fact name to a JSON value or to `{"value", "date", "source", "unit"}`; a list of objects for a list fact.
         as_of: the day on which the rules are evaluated; dates are counted back from it.
         path_of: the caller's own path to a fact, for errors.
 

@@ -68,7 +68,7 @@ def _option(flag: str, kind: click.ParamType[Any] | None, text: str, **more: obj
     envvar = f"{ENVIRONMENT_PREFIX}_{name.upper()}"
     if kind is None:
         return click.Option([flag], is_flag=True, envvar=envvar, help=text, show_envvar=True)
-    default = more.pop("default", Settings.__dataclass_fields__[name].default)
+    default = more.pop("default") if "default" in more else Settings.__dataclass_fields__[name].default
     return click.Option(
         [flag],
         type=kind,

@@ -1,0 +1,1 @@
+"""The `eligibility` command, one module per command that needs no wire."""

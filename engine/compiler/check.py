@@ -122,9 +122,9 @@ class Typing:
         if atom.parameter:
             if atom.parameter not in self.parameters:
                 hint = nearest(atom.parameter, self.parameters)
-                return self._wrong(
-                    atom.path, f"`${atom.parameter}` is not a parameter{hint}", "add it to parameters.yaml"
-                )
+                message = f"`${atom.parameter}` is not a parameter{hint}"
+                self.faults.append(self._fault(atom.path, "pack/unknown-name", message, "add it to parameters.yaml"))
+                return form.Always()
             parameter, number = self.parameters[atom.parameter]
             unit = parameter.unit
         wanted = definition.unit if definition else ""

@@ -203,7 +203,10 @@ class _Reader:
             case "within":
                 return WithinAtom(words[0], Decimal(words[1]), words[2], path)
             case "before":
-                return BeforeAtom(words[0], date.fromisoformat(words[1]), path)
+                try:
+                    return BeforeAtom(words[0], date.fromisoformat(words[1]), path)
+                except ValueError:
+                    return self._wrong(path, "pack/date", f"`{words[1]}` is not a day that exists")
             case _:
                 return OneOfAtom(words[0], tuple(words[1:]), path)
 

@@ -133,8 +133,12 @@ class PackSet:
         return next(p for p in self.packs if criterion in p.criteria)
 
 
-def compile_packs(book: RuleBook, jurisdiction: str, payer_id: str | None, as_of: date) -> PackSet:
+def compile_packs(
+    book: RuleBook, jurisdiction: str, payer_id: str | None, as_of: date, *, is_whole: bool = False
+) -> PackSet:
     """Compile the packs that answer for a jurisdiction and payer, with the parameters of `as_of`.
+
+    With `is_whole` concepts that no answer reads are kept too, so that their cases can be run.
 
     Raises:
         NoRulePackError: no pack serves the jurisdiction.
@@ -147,7 +151,7 @@ def compile_packs(book: RuleBook, jurisdiction: str, payer_id: str | None, as_of
     stages.conclude()
     if stages.faults:
         raise RulePackError(stages.faults)
-    return stages.order()
+    return stages.order(is_whole=is_whole)
 
 
 class _Stages:
@@ -192,7 +196,7 @@ class _Stages:
         self.replaced = {c.replaces: name for name, c in self.criteria.items() if c.replaces}
         dated: list[tuple[str, model.Period]] = [(n, c.effective) for n, c in self.criteria.items()]
         dated += [(r.id, r.effective) for r in self.referrals]
-        self.periods = {n: p for n, p in dated if p.from_ or p.until}
+        self.periods = {n: p for n, p in dated if p.from_ or p.until or n in self.replaced.values()}
         self._collect_symbols()
 
     def _collect_symbols(self) -> None:
@@ -466,12 +470,15 @@ class _Stages:
 
     # 4. order
 
-    def order(self) -> PackSet:
+    def order(self, *, is_whole: bool) -> PackSet:
         if self.options is None or self.triage is None:
             raise RulePackError(self.faults)
         outputs = [n for n in self.nodes if ":" in n or n in self.criteria or n in {TRIAGE, COVERAGE}]
         outputs += [need for c in self.criteria.values() for need in (c.prior_approval_if,) if need]
         record_names = {c.id for c in self.criteria.values() if c.effect == "discounts" and not c.repeats}
+        if is_whole:
+            outputs += [n for n, d in self.derived.items() if not d.of]
+            record_names |= {n for n, d in self.derived.items() if d.of}
         graph = self._graph(self.nodes, outputs, "")
         counts = [n for n in graph.nodes if isinstance(n, form.CountNode)]
         wanted = {n.where for n in counts} | {n.distinct for n in counts} | record_names

@@ -10,7 +10,7 @@ from engine.evaluator import decision as answer
 from engine.evaluator import sentences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from engine.evaluator.layout import Layout
     from engine.evaluator.reach import Explorer
@@ -32,8 +32,10 @@ class Account:
         self.inputs = inputs
         self.values = values.values
         self.record_values = values.records
-        self.environment = {**inputs.values, **values.values}
+        self.environment = {**explorer.missing, **inputs.values, **values.values}
         self._read: dict[str, answer.FactRead] = {}
+        self._leaves_of: dict[str, tuple[str, ...]] = {}
+        self._lapsed = {n for n in self.packs.periods if self.environment[in_force(n)] is not True}
 
     def truth(self, name: str) -> Truth:
         """Give the truth of a true-or-false node; None is unknown."""
@@ -42,7 +44,7 @@ class Account:
 
     def is_in_force(self, name: str) -> bool:
         """Say whether a criterion or referral is in force on the day of the evaluation."""
-        return name not in self.packs.periods or self.inputs.values[in_force(name)] is True
+        return name not in self._lapsed
 
     def concepts(self, name: str) -> set[str]:
         """Every node behind a node, itself included."""
@@ -160,36 +162,27 @@ class Account:
         plain = self.layout.plain_facts.get(name)
         if plain is not None:
             return plain
-        found: dict[str, None] = {}
-        visited: set[str] = set()
-
-        def visit(current: str) -> None:
-            if current in visited:
-                return
-            visited.add(current)
-            if current in self.definitions:
-                found[current] = None
-                return
-            node = self.packs.nodes.get(current)
-            match node:
-                case form.EvidenceNode():
-                    for source in self.speaking(node):
-                        visit(source)
-                case form.CountNode():
-                    found[node.records] = None
-                    found[self.definitions[node.records].complete_when] = None
-                case form.ConditionNode() | form.ChoiceNode():
-                    for read in self.packs.reads[current]:
-                        if not read.startswith("in_force:"):
-                            visit(read)
-                case _:
-                    return
-
         criterion = self.packs.criteria.get(name)
         if criterion is not None and criterion.effect == "discounts":
             return (criterion.of,)
-        visit(name)
-        return tuple(found)
+        return self._leaves(name)
+
+    def _leaves(self, name: str) -> tuple[str, ...]:
+        known = self._leaves_of.get(name)
+        if known is not None:
+            return known
+        node = self.packs.nodes.get(name)
+        reads: Iterable[str] = ()
+        match node:
+            case form.FactNode() if name in self.definitions:
+                leaves: tuple[str, ...] = (name,)
+            case form.CountNode():
+                leaves = (node.records, self.definitions[node.records].complete_when)
+            case _:
+                reads = self.speaking(node) if isinstance(node, form.EvidenceNode) else self.packs.reads.get(name, ())
+                leaves = tuple(dict.fromkeys(leaf for read in reads for leaf in self._leaves(read)))
+        self._leaves_of[name] = leaves
+        return leaves
 
     def speaking(self, node: form.EvidenceNode) -> Iterator[str]:
         """Give the sources that a concept rests on."""

@@ -112,8 +112,8 @@ class _Ledger:
         could_be = tuple(sorted(reach.statuses, key=lambda s: min(RANK[v] for v in LEVELS if STATUS_OF_LEVEL[v] == s)))
         return answer.OptionAnswer(
             option=option,
-            title=next(o.title for o in self.account.packs.options if o.id == option),
-            authorization=next(o.authorization for o in self.account.packs.options if o.id == option),
+            title=self.account.layout.options[option].title,
+            authorization=self.account.layout.options[option].authorization,
             status=status,
             could_be=tuple(reversed(could_be)),  # type: ignore[arg-type]
             summary=sentences.summary(status, len(reach.facts)),
@@ -125,7 +125,7 @@ class _Ledger:
 
     def _reported(self, option: str, level: str, status: str) -> Iterator[str]:
         """The criteria that the deciding step reports (the last column of the decision tables)."""
-        group = next(o.indication for o in self.account.packs.options if o.id == option)
+        group = self.account.layout.options[option].indication
         indicated = self.account.values[f"indicated:{option}"]
         is_undecided = indicated is None or (indicated is False and self.account.values[f"prepared:{option}"] is None)
         is_against = indicated is False and self.account.values[f"prepared:{option}"] is False
@@ -296,18 +296,14 @@ class _Ledger:
 
     def _unusable(self) -> tuple[answer.UnusableInput, ...]:
         found = [answer.UnusableInput(u.fact, u.reason, u.path) for u in self.account.facts.unusable]
-        for name, derived in self.account.packs.derived.items():
-            if derived.unknown_if and self.account.truth(f"{name}?contradiction") is True:
-                facts = self.account.leaf_facts(f"{name}?contradiction")
-                found += [
-                    answer.UnusableInput(f, derived.unknown_if.says, self.account.facts.known[f].path)
-                    for f in facts
-                    if f in self.account.facts.known
-                ]
+        for node, says in self.account.layout.contradictions.items():
+            if self.account.truth(node) is True:
+                facts = (f for f in self.account.leaf_facts(node) if f in self.account.facts.known)
+                found += [answer.UnusableInput(f, says, self.account.facts.known[f].path) for f in facts]
         for name, records in self.account.record_values.items():
             for position, concluded in enumerate(records):
-                for rule, criterion in self.account.packs.criteria.items():
-                    if criterion.gives == "unknown" and criterion.of == name and concluded.get(rule) is True:
+                for rule, criterion in self.account.layout.undeciding[name]:
+                    if concluded.get(rule) is True:
                         path = self.account.facts.records[name][position].path
                         found.append(
                             answer.UnusableInput(name, sentences.fill(criterion.title, self.account.words), path)

@@ -143,6 +143,9 @@ class Findings:
 
     def shown(self, name: str, criterion: Criterion) -> answer.ShownItem:
         """Make the line of a plan, monitoring, dosing or note row."""
+        fixed = self.account.layout.fixed_texts.get(name)
+        if fixed is not None:
+            return fixed
         return answer.ShownItem(name, sentences.fill(criterion.explain, self.account.words), criterion.confirmed)
 
 

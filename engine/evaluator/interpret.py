@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import TypeAlias
 
 from engine.compiler import form
@@ -32,13 +33,21 @@ _COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
 class Interpreter:
     """Runs one compiled pack set. Thread safe: it holds no state of an evaluation.
 
-    `rules` gives, for every condition, evidence and choice, its value in an environment of the values it reads.
+    Attributes:
+        rules: for every condition, evidence and choice its value in an environment of the values it reads.
+        missing: the environment in which every fact is missing.
+
     """
 
     def __init__(self, compiled: form.Compiled) -> None:
         self._counts = {n.name: n for n in compiled.graph.nodes if isinstance(n, form.CountNode)}
         self._completeness = compiled.completeness
         self.rules = _rules(compiled.graph, frozenset(self._counts))
+        self.missing: Environment = dict.fromkeys(n.name for n in compiled.graph.nodes if isinstance(n, form.FactNode))
+        self._record_missing = {
+            name: dict.fromkeys(n.name for n in graph.nodes if isinstance(n, form.FactNode))
+            for name, graph in compiled.records.items()
+        }
         self._record_rules = {name: _rules(graph, frozenset()) for name, graph in compiled.records.items()}
         self._order = [
             (n.name, self.rules.get(n.name)) for n in compiled.graph.nodes if not isinstance(n, form.FactNode)
@@ -47,10 +56,12 @@ class Interpreter:
     def evaluate(self, inputs: form.Inputs) -> form.Values:
         """Give the value of every node that is not a fact; None is unknown."""
         records = {
-            name: tuple(_run(rules, record) for record in inputs.records.get(name) or ())
+            name: tuple(
+                _run(rules, {**self._record_missing[name], **record}) for record in inputs.records.get(name) or ()
+            )
             for name, rules in self._record_rules.items()
         }
-        environment: Environment = dict(inputs.values)
+        environment: Environment = {**self.missing, **inputs.values}
         result: dict[str, form.Value] = {}
         for name, rule in self._order:
             value = rule(environment) if rule else self._count(self._counts[name], inputs, records)
@@ -59,7 +70,7 @@ class Interpreter:
 
     def conclude_record(self, records: str, record: Mapping[str, form.Value]) -> dict[str, form.Value]:
         """Give the value of every node of the list's own graph for one record."""
-        return _run(self._record_rules[records], record)
+        return _run(self._record_rules[records], {**self._record_missing[records], **record})
 
     def _count(
         self, node: form.CountNode, inputs: form.Inputs, records: Mapping[str, Sequence[Mapping[str, form.Value]]]
@@ -95,8 +106,7 @@ def _rules(graph: form.Graph, counted: frozenset[str]) -> dict[str, Rule]:
     return rules
 
 
-def _run(rules: Mapping[str, Rule], record: Mapping[str, form.Value]) -> dict[str, form.Value]:
-    environment: Environment = dict(record)
+def _run(rules: Mapping[str, Rule], environment: Environment) -> dict[str, form.Value]:
     result: dict[str, form.Value] = {}
     for name, rule in rules.items():
         environment[name] = result[name] = rule(environment)
@@ -127,7 +137,7 @@ def _evidence(node: form.EvidenceNode, counted: frozenset[str]) -> Rule:
 
     def first_known(environment: Environment) -> form.Value:
         for name, mapping in sources:
-            value = environment.get(name)
+            value = environment[name]
             if value is None:
                 continue
             if mapping is None:
@@ -162,15 +172,15 @@ def compile_test(expression: form.Expression, counted: frozenset[str] = frozense
         case form.Always():
             return lambda _: True
         case form.Holds(node):
-            return lambda environment: environment.get(node)  # type: ignore[return-value]
+            return itemgetter(node)
         case form.Is(node, truth):
-            return lambda environment: environment.get(node) is truth
+            return lambda environment: environment[node] is truth
         case form.Known(node):
-            return lambda environment: environment.get(node) is not None
+            return lambda environment: environment[node] is not None
         case form.OneOf(node, values):
 
             def one_of(environment: Environment) -> Truth:
-                value = environment.get(node)
+                value = environment[node]
                 return None if value is None else value in values
 
             return one_of
@@ -180,7 +190,7 @@ def compile_test(expression: form.Expression, counted: frozenset[str] = frozense
             compare = _COMPARISONS[comparison]
 
             def compared(environment: Environment) -> Truth:
-                value = environment.get(node)
+                value = environment[node]
                 return None if value is None else compare(value, constant)  # type: ignore[arg-type]
 
             return compared

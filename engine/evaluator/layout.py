@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from engine.compiler import form
 from engine.compiler.stages import LEVELS, PackSet, level_of
 from engine.evaluator import decision as answer
+from engine.evaluator import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.pack.load import RuleBook
-    from engine.pack.model import Citation, Criterion
+    from engine.pack.model import Citation, Criterion, Option
 
 RANK = {level: rank for rank, level in enumerate(LEVELS)}
 """How good a level is; 0 is the worst."""
@@ -81,6 +82,42 @@ class Layout:
                 found[current] = None
             queue = [*self.packs.reads[current], *queue]
         return tuple(found)
+
+    @cached_property
+    def undeciding(self) -> Mapping[str, tuple[tuple[str, Criterion], ...]]:
+        """For each list, the criteria that make one of its records unknown."""
+        rows = [(n, c) for n, c in self.packs.criteria.items() if c.effect == "discounts" and c.gives == "unknown"]
+        return {name: tuple(r for r in rows if r[1].of == name) for name in self.packs.compiled.records}
+
+    @cached_property
+    def contradictions(self) -> Mapping[str, str]:
+        """The nodes that stand for a contradiction, and what each says."""
+        return {f"{n}?contradiction": d.unknown_if.says for n, d in self.packs.derived.items() if d.unknown_if}
+
+    @cached_property
+    def matches(self) -> Mapping[str, tuple[str, ...]]:
+        """For each list, the nodes that say whether a record counts."""
+        counts = [n for n in self.packs.nodes.values() if isinstance(n, form.CountNode)]
+        return {name: tuple(n.where for n in counts if n.records == name) for name in self.packs.compiled.records}
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The place of each fact in the data dictionary."""
+        return {fact: place for place, fact in enumerate(self.book.facts)}
+
+    @cached_property
+    def options(self) -> Mapping[str, Option]:
+        """The options by id."""
+        return {o.id: o for o in self.packs.options}
+
+    @cached_property
+    def fixed_texts(self) -> Mapping[str, answer.ShownItem]:
+        """The lines that hold no value of the patient."""
+        return {
+            n: answer.ShownItem(n, sentences.fill(c.explain, str), c.confirmed)
+            for n, c in self.packs.criteria.items()
+            if c.effect in {"plans", "shows"} and not any(name for _, name in sentences.pieces(c.explain))
+        }
 
     @cached_property
     def identities(self) -> tuple[answer.PackIdentity, ...]:

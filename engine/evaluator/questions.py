@@ -34,11 +34,7 @@ class Questions:
             if given is None:
                 content = [name]
             else:
-                wheres = [
-                    n.where
-                    for n in self.account.packs.nodes.values()
-                    if isinstance(n, form.CountNode) and n.records == name
-                ]
+                wheres = self.account.layout.matches[name]
                 undecided = [
                     i
                     for i, r in enumerate(self.account.record_values.get(name, ()))
@@ -166,7 +162,7 @@ class Questions:
 
     def ranked(self, facts: Iterable[str], reach: Mapping[str, OptionReach]) -> list[str]:
         """Put the best question first: suicide risk, then what blocks most, what could rule out, what touches most."""
-        place = {f: i for i, f in enumerate(self.account.definitions)}
+        place = self.account.layout.places
         is_provisional = self.is_provisional()
 
         def rank(fact: str) -> tuple[int, int, int, int, int]:

@@ -85,6 +85,7 @@ class Explorer:
         self._joint = [c for c in constraints if c.together]
         self._never = [c for c in constraints if c.never]
         self._interpreter = interpreter
+        self.missing = interpreter.missing
         self._all_counts = frozenset(n.name for n in nodes.values() if isinstance(n, form.CountNode))
         self._tests: dict[form.Expression, Test] = {}
 
@@ -114,7 +115,7 @@ class Explorer:
             list_credits: for each list, the facts to credit when its `content` or its `completeness` matters.
 
         """
-        search = _Search(self, {**inputs.values, **values.values})
+        search = _Search(self, {**self.missing, **inputs.values, **values.values})
         result = {
             o: OptionReach({STATUS_OF_LEVEL[search.level(s)]}) for o, s in zip(self.options, self.statuses, strict=True)
         }

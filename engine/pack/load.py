@@ -120,7 +120,7 @@ class RuleBook:
 
 
 def load_rules(rules: Path, *, is_locked: bool = True) -> RuleBook:
-    """Load a rules folder.
+    """Load a rules folder that is without fault.
 
     Args:
         rules: the folder that holds facts.yaml, reference/ and the packs.
@@ -130,10 +130,23 @@ def load_rules(rules: Path, *, is_locked: bool = True) -> RuleBook:
         RulePackError: every fault of every file, sorted by place.
 
     """
+    book, faults = read_rules(rules)
+    if book is not None and is_locked and not faults:
+        faults += check_lock(book, canonical.read_lock(rules))
+    if book is None or faults:
+        raise RulePackError(faults)
+    return book
+
+
+def read_rules(rules: Path) -> tuple[RuleBook | None, list[Diagnostic]]:
+    """Read what can be read of a rules folder, and list what is wrong with it; None without a data dictionary.
+
+    What cannot be read is left out of the book. The lock is not looked at.
+    """
     faults: list[Diagnostic] = []
     if not (rules / FACTS_FILE).is_file():
         message = "there is no data dictionary here; point --rules at the folder that holds facts.yaml"
-        raise RulePackError([Diagnostic(FACTS_FILE, 1, 1, "pack/missing-file", message)])
+        return None, [Diagnostic(FACTS_FILE, 1, 1, "pack/missing-file", message)]
     facts_text = (rules / FACTS_FILE).read_bytes()
     dictionary = _read_dictionary(facts_text, faults)
     reference = canonical.read_files(rules / REFERENCE_FOLDER)
@@ -148,14 +161,9 @@ def load_rules(rules: Path, *, is_locked: bool = True) -> RuleBook:
             faults.append(pack.located["pack", ""].fault("pack/duplicate-id", f"pack `{pack.id}` exists twice"))
         packs[pack.id] = pack
     if dictionary is None:
-        raise RulePackError(faults)
+        return None, faults
     book = RuleBook(dictionary, drugs, packs, canonical.digest({FACTS_FILE: facts_text}), canonical.digest(reference))
-    faults += _check_links(book)
-    if is_locked and not faults:
-        faults += check_lock(book, canonical.read_lock(rules))
-    if faults:
-        raise RulePackError(faults)
-    return book
+    return book, faults + _check_links(book)
 
 
 def check_lock(book: RuleBook, locked: Mapping[tuple[str, str], str]) -> list[Diagnostic]:
@@ -274,6 +282,9 @@ def _check_links(book: RuleBook) -> list[Diagnostic]:
         ]
         if unknown:
             continue
+        if _extends_itself(book, pack):
+            faults.append(header.fault("pack/cycle", f"`{pack.id}` extends itself", within=("extends",)))
+            continue
         family = _family(book, pack)
         sources = {key for member in family for key in member.references}
         taken: dict[tuple[str, str], str] = {}
@@ -294,6 +305,17 @@ def _check_links(book: RuleBook) -> list[Diagnostic]:
                 if c.source not in sources
             ]
     return faults
+
+
+def _extends_itself(book: RuleBook, pack: Pack) -> bool:
+    reached: set[str] = set()
+    queue = list(pack.header.extends)
+    while queue:
+        base = queue.pop()
+        if base in book.packs and base not in reached:
+            reached.add(base)
+            queue += book.packs[base].header.extends
+    return pack.id in reached
 
 
 def _family(book: RuleBook, pack: Pack) -> list[Pack]:

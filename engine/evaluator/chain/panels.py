@@ -16,7 +16,7 @@ from engine.errors import Diagnostic, RulePackError
 from engine.evaluator.chain.productions import Conclusion, Program, properties_of, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from engine.evaluator.chain.boxes import Box, Property, Ranges
 
@@ -31,6 +31,9 @@ RULES: Final = 128
 
 PROPERTIES: Final = 200
 """How many properties one fact may have."""
+
+COMFORT: Final = 48
+"""How many properties a fact has where that can be chosen: each condition that holds tries all of them on the next."""
 
 PANEL: Final = 480
 """How many terms share a ruleset."""
@@ -85,31 +88,44 @@ def fnv(text: str) -> int:
 
 
 def lay_out(program: Program) -> list[list[Panel]]:
-    """Lay out the strata of a program, each as few panels as its properties and terms fit in.
+    """Lay out the strata of a program as panels. What reads the same facts shares a panel, as long as it stays small.
 
     Raises:
         RulePackError: if one conclusion reads more than a fact can hold, or if two names have the same hash.
     """
-    widths = {slot: len(properties_of(cell)) for slot, cell in enumerate(program.cells)}
-    strata = []
-    for conclusions in program.strata:
-        panels: list[Panel] = []
-        waiting: list[Conclusion] = []
-        for conclusion in conclusions:
-            if waiting and not _fits([*waiting, conclusion], program, widths):
-                panels.append(_panel(waiting, program, widths))
-                waiting = []
-            if not waiting and not _fits([conclusion], program, widths):
+    widths = [len(properties_of(cell)) for cell in program.cells]
+    return [
+        [_panel(conclusions, program) for conclusions in _shares(stratum, program, widths)]
+        for stratum in program.strata
+    ]
+
+
+def _shares(stratum: Sequence[Conclusion], program: Program, widths: Sequence[int]) -> Iterator[list[Conclusion]]:
+    """Share the conclusions of a stratum out to panels."""
+    waiting = [(conclusion, frozenset(_reads([conclusion], program))) for conclusion in stratum]
+    while waiting:
+        share: list[Conclusion] = []
+        read: frozenset[int] = frozenset()
+        terms = 0
+        while waiting:
+            # The one that adds the fewest properties comes next; among equals, the first.
+            at = min(range(len(waiting)), key=lambda at: sum(widths[slot] for slot in waiting[at][1] - read))
+            conclusion, slots = waiting[at]
+            size = sum(widths[slot] for slot in read | slots)
+            if share and (size > COMFORT or terms + len(conclusion.boxes) > PANEL):
+                break
+            if size + -(-len(conclusion.boxes) // GROUP) + 2 > PROPERTIES:
                 refuse(
                     "too-many-facts",
                     conclusion.node,
                     f"reads more facts at once than {PROPERTIES} properties hold",
                     "split its condition with derived facts",
                 )
-            waiting.append(conclusion)
-        panels.append(_panel(waiting, program, widths))
-        strata.append(panels)
-    return strata
+            share.append(conclusion)
+            read |= slots
+            terms += len(conclusion.boxes)
+            del waiting[at]
+        yield share
 
 
 def _reads(conclusions: Iterable[Conclusion], program: Program) -> tuple[int, ...]:
@@ -117,18 +133,7 @@ def _reads(conclusions: Iterable[Conclusion], program: Program) -> tuple[int, ..
     return tuple(sorted({owners[prop.name] for each in conclusions for box in each.boxes for prop, _ in box}))
 
 
-def _size(conclusions: Sequence[Conclusion], program: Program, widths: dict[int, int]) -> int:
-    """Count the properties that a fact has at most: those read, the group markers, id and sid."""
-    terms = sum(len(conclusion.boxes) for conclusion in conclusions)
-    return sum(widths[slot] for slot in _reads(conclusions, program)) + -(-terms // GROUP) + 2
-
-
-def _fits(conclusions: Sequence[Conclusion], program: Program, widths: dict[int, int]) -> bool:
-    terms = sum(len(conclusion.boxes) for conclusion in conclusions)
-    return terms <= PANEL and _size(conclusions, program, widths) <= PROPERTIES
-
-
-def _panel(conclusions: Sequence[Conclusion], program: Program, widths: dict[int, int]) -> Panel:
+def _panel(conclusions: Sequence[Conclusion], program: Program) -> Panel:
     terms = [(_conditions(box), conclusion) for conclusion in conclusions for box in conclusion.boxes]
     shared = Counter(condition for conditions, _ in terms for condition in conditions)
     ordered = sorted(
@@ -145,7 +150,8 @@ def _panel(conclusions: Sequence[Conclusion], program: Program, widths: dict[int
     ]
     groups = [f"G{number}" for number in range(-(-len(ordered) // GROUP))] if is_grouped else []
     reads = _reads(conclusions, program)
-    check_names([*(prop.name for slot in reads for prop in properties_of(program.cells[slot])), *groups])
+    names = [*(prop.name for slot in reads for prop in properties_of(program.cells[slot])), *groups]
+    check_names(names)
     table, stack = check_chains(chains)
     rules = [f'"{at:03}":{{"all":[{{"m":{{"$and":[{",".join(chain)}]}}}}]}}' for at, chain in enumerate(chains)]
     rules.append(f'"{WARM_UP}":{{"all":[{{"m":{{"$eq":{{"{WARM_UP}":1}}}}}}]}}')
@@ -154,7 +160,7 @@ def _panel(conclusions: Sequence[Conclusion], program: Program, widths: dict[int
         reads=reads,
         groups="".join(f'"{group}":1,' for group in groups),
         conclusions={f"{at:03}": conclusion for at, (_, _, conclusion) in enumerate(ordered)},
-        properties=_size(conclusions, program, widths),
+        properties=len(names) + 2,
         table=table,
         stack=stack,
     )
