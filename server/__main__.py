@@ -15,7 +15,6 @@ from server.app import Server, create_server, load
 from server.config import SettingsError, read_settings
 from server.log_format import make_log
 
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

@@ -68,15 +68,17 @@ def _option(flag: str, kind: click.ParamType[Any] | None, text: str, **more: obj
     envvar = f"{ENVIRONMENT_PREFIX}_{name.upper()}"
     if kind is None:
         return click.Option([flag], is_flag=True, envvar=envvar, help=text, show_envvar=True)
-    default = more.pop("default") if "default" in more else Settings.__dataclass_fields__[name].default
+    if "default" not in more:
+        more["default"] = Settings.__dataclass_fields__[name].default
+    if more["default"] is None:
+        del more["default"]
     return click.Option(
         [flag],
         type=kind,
         envvar=envvar,
         help=text,
         show_envvar=True,
-        show_default=default not in (None, ""),
-        default=default,
+        show_default=bool(more.get("default")),
         **more,  # type: ignore[arg-type]
     )
 
@@ -200,7 +202,7 @@ def split_address(address: str) -> tuple[str, int]:
     """Split `HOST:PORT` or `[V6]:PORT`. Raises: ValueError."""
     host, _, port = address.rpartition(":")
     number = int(port) if port.isascii() and port.isdecimal() else -1
-    if not host or not 0 <= number <= 65535:  # noqa: PLR2004 - the range of a port
+    if not host or not 0 <= number <= 65535:
         message = f"`{address}` is no HOST:PORT"
         raise ValueError(message)
     return host.removeprefix("[").removesuffix("]"), number

@@ -144,7 +144,9 @@ def evaluate(
         explanation=outcome.explanation,
         response_bytes=response,
     )
-    return Answer(evaluated, circumstances.decision_id, request, {pack.id: pack.digest for pack in outcome.decision.packs})
+    return Answer(
+        evaluated, circumstances.decision_id, request, {pack.id: pack.digest for pack in outcome.decision.packs}
+    )
 
 
 def _facts(request: Request, rules: LoadedRules, as_of: date) -> PatientFacts:

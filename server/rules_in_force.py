@@ -24,17 +24,17 @@ class Outcome(Protocol):
     """
 
     @property
-    def decision(self) -> Decision: ...  # noqa: D102
+    def decision(self) -> Decision: ...
     @property
-    def interpret_digest(self) -> bytes: ...  # noqa: D102
+    def interpret_digest(self) -> bytes: ...
     @property
-    def chain_digest(self) -> bytes: ...  # noqa: D102
+    def chain_digest(self) -> bytes: ...
     @property
-    def facts(self) -> bytes: ...  # noqa: D102
+    def facts(self) -> bytes: ...
     @property
-    def parameters(self) -> bytes: ...  # noqa: D102
+    def parameters(self) -> bytes: ...
     @property
-    def explanation(self) -> bytes: ...  # noqa: D102
+    def explanation(self) -> bytes: ...
 
 
 class Engines(Protocol):

@@ -29,7 +29,7 @@ _TRUTHS: Mapping[str, tuple[str, str]] = {
 """Answers that the engine holds as bool and the wire as an enum: the value for False, the value for True."""
 
 
-def write_response(  # noqa: PLR0913 - each varies on its own
+def write_response(
     decision: Decision, request: Request, *, decision_id: str, moment: datetime, time_zone: str, position: int | None
 ) -> bytes:
     """Write the response to a request: an EvaluateResponse, or an EvaluateStreamResponse where it has a position."""
@@ -95,7 +95,7 @@ def _write(source: object, target: Message, is_shown: Callable[[object], bool]) 
             setattr(target, name, value)
 
 
-def _write_enum(field: FieldDescriptor, value: Any, target: Message) -> None:  # noqa: ANN401 - a word, a bool or words
+def _write_enum(field: FieldDescriptor, value: Any, target: Message) -> None:
     kind: EnumDescriptor = field.enum_type  # type: ignore[assignment]
     if isinstance(value, bool):
         value = _TRUTHS[kind.name][value]

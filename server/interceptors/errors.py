@@ -37,7 +37,7 @@ MAX_LISTED = 100
 UNEXPECTED = "INTERNAL"
 
 
-def fault_of(error: Exception) -> Fault:  # noqa: PLR0911 - one case for each kind of error
+def fault_of(error: Exception) -> Fault:
     """Give the refusal that an exception stands for."""
     match error:
         case Fault():
@@ -111,7 +111,7 @@ class Errors:
             yield
         except Fault as fault:
             _abort(context, fault)
-        except Exception as error:  # noqa: BLE001 - the last place that could keep a text with patient data in
+        except Exception as error:
             if not context.is_active():
                 _abort(context, cancelled())
             if fault_of(error).reason == UNEXPECTED:

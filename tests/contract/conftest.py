@@ -10,13 +10,11 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -31,6 +29,11 @@ from server.config import Settings
 from server.log_format import make_log
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.rules_in_force import LoadedRules, rules_digest
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from google.protobuf.message import Message
 
 RULES = Path(__file__).parents[2] / "rules"
 EVALUATE = "/eligibility.v1.EligibilityService/Evaluate"
@@ -202,19 +205,19 @@ class Running:
     channel: grpc.Channel
     log: io.StringIO
 
-    def call(self, method: str, request: Message | bytes, **options: Any) -> bytes:  # noqa: ANN401 - as grpc takes them
+    def call(self, method: str, request: Message | bytes, **options: Any) -> bytes:
         """Call a method with bytes and give the bytes that come back."""
         data = request if isinstance(request, bytes) else request.SerializeToString()
         answer: bytes = self.channel.unary_unary(method)(data, timeout=options.pop("timeout", 30), **options)
         return answer
 
-    def evaluate(self, request: Message | bytes, **options: Any) -> service_pb2.EvaluateResponse:  # noqa: ANN401 - as above
+    def evaluate(self, request: Message | bytes, **options: Any) -> service_pb2.EvaluateResponse:
         """Call Evaluate."""
         return service_pb2.EvaluateResponse.FromString(self.call(EVALUATE, request, **options))
 
     def health(self, entry: str) -> str:
         """Name the state of a health entry."""
-        from grpc_health.v1 import health_pb2  # noqa: PLC0415 - only tests of health need it
+        from grpc_health.v1 import health_pb2
 
         answer = health_pb2.HealthCheckResponse.FromString(
             self.call(HEALTH, health_pb2.HealthCheckRequest(service=entry))
@@ -242,7 +245,7 @@ def serve(loader: Loader, engines: FakeEngines) -> Iterator[Serve]:
     """Give a function that starts a server with changed settings; all of them end with the test."""
     started: list[Running] = []
 
-    def start(*, credentials: grpc.ChannelCredentials | None = None, recorder: Any = None, **changes: Any) -> Running:  # noqa: ANN401 - settings
+    def start(*, credentials: grpc.ChannelCredentials | None = None, recorder: Any = None, **changes: Any) -> Running:
         settings = Settings(
             **{"rules": RULES, "listen": "127.0.0.1:0", "insecure": True, "certificate_roles": {}, "grace": 5.0}
             | changes

@@ -10,10 +10,10 @@ from google.protobuf.internal.encoder import _VarintBytes  # type: ignore[attr-d
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 
 EVALUATE = "/eligibility.v1.EligibilityService/Evaluate"
 MIB = 1024 * 1024
@@ -23,7 +23,7 @@ MIB = 1024 * 1024
 def refused(running: Any, refusal: Callable[[grpc.RpcError], Any]) -> Callable[..., Any]:
     """Give a function that sends bytes to Evaluate and gives the refusal."""
 
-    def send(data: Any, method: str = EVALUATE) -> Any:  # noqa: ANN401 - a message or bytes
+    def send(data: Any, method: str = EVALUATE) -> Any:
         with pytest.raises(grpc.RpcError) as caught:
             running.call(method, data)
         return refusal(caught.value)
@@ -54,7 +54,7 @@ def test_random_bytes_are_answered_or_refused_for_what_they_are(running: Any, da
     try:
         running.evaluate(data)
     except grpc.RpcError as error:
-        assert error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION}  # noqa: PT017
+        assert error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION}
 
 
 def test_unknown_fields_are_refused_with_their_paths(

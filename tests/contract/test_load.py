@@ -5,21 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
-from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
+if TYPE_CHECKING:
+    from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 
 EVALUATE = "/eligibility.v1.EligibilityService/Evaluate"
 
 
-def _future(running: Any, message: service_pb2.EvaluateRequest, timeout: float = 30) -> Any:  # noqa: ANN401 - a grpc future
+def _future(running: Any, message: service_pb2.EvaluateRequest, timeout: float = 30) -> Any:
     return running.channel.unary_unary(EVALUATE).future(message.SerializeToString(), timeout=timeout)
 
 
-def _until(condition: Any, seconds: float = 10) -> None:  # noqa: ANN401 - a callable
+def _until(condition: Any, seconds: float = 10) -> None:
     end = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
@@ -50,7 +51,7 @@ def test_a_call_that_is_cancelled_in_the_queue_is_never_worked_on(
     first = _future(running, request_message)
     assert engines.begun.acquire(timeout=10)
     waiting = [_future(running, request_message) for _ in range(20)]
-    _until(lambda: running.server._calls.load >= 21)  # noqa: SLF001 - the only way to know that they wait
+    _until(lambda: running.server._calls.load >= 21)
     for call in waiting:
         call.cancel()
     _until(lambda: all(call.done() for call in waiting))
@@ -85,7 +86,7 @@ def test_calls_that_do_not_fit_are_pushed_back_and_told_when_to_retry(
     running = serve(workers=1, max_concurrent=4)
     engines.may_go.clear()
     taken = [_future(running, request_message) for _ in range(4)]
-    _until(lambda: running.server._calls.load == 4)  # noqa: SLF001 - as above
+    _until(lambda: running.server._calls.load == 4)
     with pytest.raises(grpc.RpcError) as caught:
         running.evaluate(request_message, timeout=5)
     answer = refusal(caught.value)
@@ -95,7 +96,7 @@ def test_calls_that_do_not_fit_are_pushed_back_and_told_when_to_retry(
     assert running.health("") == "SERVING"
     engines.may_go.set()
     assert all(call.result() for call in taken)
-    _until(lambda: running.server._calls.load == 0)  # noqa: SLF001 - as above
+    _until(lambda: running.server._calls.load == 0)
     running.evaluate(request_message)
 
 
@@ -109,4 +110,4 @@ def test_a_thousand_calls_at_once_are_all_answered_one_way_or_the_other(
     assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert codes[grpc.StatusCode.OK] >= 200
     running.evaluate(request_message)
-    _until(lambda: running.server._calls.load == 0)  # noqa: SLF001 - as above
+    _until(lambda: running.server._calls.load == 0)

@@ -13,7 +13,7 @@ from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
 SERVICE = "/eligibility.v1.RulePackService/"
 
 
-def _call(running: Any, method: str, request: Any, kind: Any) -> Any:  # noqa: ANN401 - messages
+def _call(running: Any, method: str, request: Any, kind: Any) -> Any:
     return kind.FromString(running.call(SERVICE + method, request))
 
 
@@ -66,9 +66,7 @@ def test_all_thirteen_source_attributes_are_stated(running: Any) -> None:
         ("GetCriterion", packs_pb2.GetCriterionRequest(criterion_id="x"), "CRITERION_NOT_FOUND"),
     ],
 )
-def test_what_is_not_there_is_not_found(
-    running: Any, refusal: Any, method: str, request_: Any, reason: str
-) -> None:
+def test_what_is_not_there_is_not_found(running: Any, refusal: Any, method: str, request_: Any, reason: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         running.call(SERVICE + method, request_)
     answer = refusal(caught.value)

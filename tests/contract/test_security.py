@@ -55,7 +55,7 @@ class Authority:
         )
         return certificate, secret
 
-    def _sign(self, subject: x509.Name, key: Any, names: Any, *, is_authority: bool) -> x509.Certificate:  # noqa: ANN401
+    def _sign(self, subject: x509.Name, key: Any, names: Any, *, is_authority: bool) -> x509.Certificate:
         now = datetime.now(UTC)
         builder = (
             x509.CertificateBuilder()
@@ -90,7 +90,7 @@ class Issuer:
         entry = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
         self.path.write_text(json.dumps({"keys": [entry | {"kid": self.key_id, "use": "sig", "alg": "RS256"}]}))
 
-    def token(self, *, key: Any = None, algorithm: str = "RS256", **changes: Any) -> str:  # noqa: ANN401 - claims
+    def token(self, *, key: Any = None, algorithm: str = "RS256", **changes: Any) -> str:
         """Give a token; None takes a claim out."""
         claims = {
             "iss": ISSUER,
@@ -121,7 +121,7 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
 
 
 @pytest.fixture
-def token_server(serve: Any, authority: Authority, server_files: tuple[Path, Path], issuer: Issuer) -> Any:  # noqa: ANN401 - Running
+def token_server(serve: Any, authority: Authority, server_files: tuple[Path, Path], issuer: Issuer) -> Any:
     return serve(
         credentials=grpc.ssl_channel_credentials(authority.path.read_bytes()),
         insecure=False,
@@ -135,7 +135,7 @@ def token_server(serve: Any, authority: Authority, server_files: tuple[Path, Pat
 
 @pytest.fixture
 def certificate_server(serve: Any, authority: Authority, server_files: tuple[Path, Path]) -> Callable[..., Any]:
-    def start(client: tuple[Path, Path] | None) -> Any:  # noqa: ANN401 - Running
+    def start(client: tuple[Path, Path] | None) -> Any:
         chain, key = (client[0].read_bytes(), client[1].read_bytes()) if client else (None, None)
         return serve(
             credentials=grpc.ssl_channel_credentials(authority.path.read_bytes(), key, chain),

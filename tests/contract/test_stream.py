@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
 from engine.errors import EnginesDisagree
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STREAM = "/eligibility.v1.EligibilityService/EvaluateStream"
 
@@ -35,10 +37,8 @@ class Sender:
         self.queue.put(None)
 
 
-def _open(running: Any, requests: Any, timeout: float = 30) -> Any:  # noqa: ANN401 - a grpc call
-    call = running.channel.stream_stream(
-        STREAM, response_deserializer=service_pb2.EvaluateStreamResponse.FromString
-    )
+def _open(running: Any, requests: Any, timeout: float = 30) -> Any:
+    call = running.channel.stream_stream(STREAM, response_deserializer=service_pb2.EvaluateStreamResponse.FromString)
     return call(iter(requests), timeout=timeout)
 
 
@@ -48,7 +48,7 @@ def _item(base: service_pb2.EvaluateRequest, request_id: str) -> service_pb2.Eva
     return item
 
 
-def _until(condition: Any, seconds: float = 10) -> None:  # noqa: ANN401 - a callable
+def _until(condition: Any, seconds: float = 10) -> None:
     end = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
@@ -145,7 +145,7 @@ def test_a_caller_that_falls_silent_and_leaves_gives_its_place_back(
         next(answers)
         answers.cancel()
         sender.close()
-        _until(lambda: running.server._streams.load == 0)  # noqa: SLF001 - the only way to see the place
+        _until(lambda: running.server._streams.load == 0)
 
 
 def test_more_streams_than_fit_are_pushed_back(
@@ -163,9 +163,7 @@ def test_more_streams_than_fit_are_pushed_back(
     sender.close()
 
 
-def test_a_slow_reader_is_waited_for(
-    serve: Any, engines: Any, request_message: service_pb2.EvaluateRequest
-) -> None:
+def test_a_slow_reader_is_waited_for(serve: Any, engines: Any, request_message: service_pb2.EvaluateRequest) -> None:
     running = serve(stream_window=4)
     engines.outcome.decision = replace(engines.outcome.decision, disclaimer="x" * 100_000)
     count = 400
@@ -189,9 +187,9 @@ def test_a_cancelled_stream_does_no_more_work(
     answers = _open(running, items)
     assert engines.begun.acquire(timeout=10)
     answers.cancel()
-    _until(lambda: running.server._streams.load == 0)  # noqa: SLF001 - as above
+    _until(lambda: running.server._streams.load == 0)
     engines.may_go.set()
-    _until(lambda: running.server._items.load == 0)  # noqa: SLF001 - as above
+    _until(lambda: running.server._items.load == 0)
     assert len(engines.asked) == 1
 
 

@@ -121,6 +121,7 @@ class Regime:
 
 
 REGIMES = (
+    Regime("complete, one fact off", missing=0.0, random=0.012),
     Regime("almost complete, mostly benign", missing=0.05, random=0.04),
     Regime("mostly benign", missing=0.20, random=0.06),
     Regime("complete, anything goes", missing=0.02, random=0.9, contradicted=0.3),
