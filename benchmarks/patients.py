@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 AS_OF = date(2025, 6, 2)
 MOST_CHANGED = 4
 MOST_MISSING = 8
-_STEPS = 6000
+_STEPS = 5000
 _OLDEST = 900
 _MOST_TRIALS = 3
 _WORST = len(LEVELS)
@@ -60,7 +60,7 @@ class Clinic:
         while len(found) < count:
             raw = dict(self._base)
             for name in self._random.sample(sorted(raw), self._random.randint(0, MOST_CHANGED)):
-                raw[name] = self._draw(self._book.facts[name])
+                raw[name] = self._redraw(name, raw[name])
             patient = self._read(raw)
             if self._is_whole(patient):
                 found.append(patient)
@@ -86,7 +86,7 @@ class Clinic:
         best = self._openness(raw)
         for _ in range(_STEPS):
             names = self._random.sample(sorted(raw), self._random.randint(1, 2))
-            tried = {**raw, **{name: self._draw(self._book.facts[name]) for name in names}}
+            tried = {**raw, **{name: self._redraw(name, raw[name]) for name in names}}
             openness = self._openness(tried)
             if openness >= best:
                 raw, best = tried, openness
@@ -115,6 +115,19 @@ class Clinic:
             if c.effect == "indicates" or level_of(c) is not None
         )
 
+    def _redraw(self, name: str, value: object) -> object:
+        """Draw a fact again; of a list of records, one record or one field of it."""
+        definition = self._book.facts[name]
+        if not isinstance(value, list) or definition.type != "records" or not value:
+            return self._draw(definition)
+        records = [dict(record) for record in value]
+        position = self._random.randrange(len(records) + 1)
+        if position == len(records):
+            return [*records, self._trial(definition)][-_MOST_TRIALS:]
+        field = self._random.choice([f for f in definition.fields if f.type in {"int", "decimal", "enum", "code"}])
+        records[position][field.id] = self._draw(field)
+        return records
+
     def _draw(self, definition: FactDefinition) -> object:
         pick = self._random
         match definition.type:
@@ -130,7 +143,7 @@ class Clinic:
             case "set":
                 return pick.sample(list(definition.values), pick.randint(0, min(2, len(definition.values))))
             case "records":
-                return [self._trial(definition) for _ in range(pick.randint(0, _MOST_TRIALS))]
+                return [self._trial(definition) for _ in range(pick.randint(1, _MOST_TRIALS))]
             case _:
                 return pick.choice(sorted(self._book.drugs)) if definition.table else "1"
 
@@ -141,19 +154,16 @@ class Clinic:
         return float(Decimal(scaled).scaleb(-definition.scale)) if definition.type == "decimal" else scaled
 
     def _trial(self, definition: FactDefinition) -> dict[str, object]:
-        """Draw one trial of the running episode, whose dates fit each other and its weeks."""
+        """Draw one trial that ran until now."""
         trial = {f.id: self._draw(f) for f in definition.fields if f.type != "records"}
-        weeks = self._random.randint(0, 30)
-        trial["weeks_at_adequate_dose"] = weeks
-        trial["start_date"] = (AS_OF - timedelta(weeks=weeks + 1)).isoformat()
-        trial["end_date"] = AS_OF.isoformat()
-        return trial
+        return trial | {"start_date": (AS_OF - timedelta(days=_OLDEST)).isoformat(), "end_date": AS_OF.isoformat()}
 
 
 def _cuts(packs: PackSet) -> dict[str, list[int]]:
     """The numbers around those with which a condition compares, by fact."""
     found: dict[str, set[int]] = {}
-    for node in packs.nodes.values():
+    record_nodes = (n for graph in packs.compiled.records.values() for n in graph.nodes)
+    for node in (*packs.nodes.values(), *record_nodes):
         expressions: list[form.Expression] = []
         if isinstance(node, form.ConditionNode):
             expressions.append(node.expression)

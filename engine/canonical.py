@@ -32,6 +32,35 @@ def encode(value: object) -> bytes:
     return json.dumps(_plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
+def encode_typed(value: object) -> bytes:
+    """Encode a value of the engine's own types, several times faster and to the same bytes as `encode`.
+
+    For dataclasses, mappings with text keys, lists, tuples, texts, integers, booleans and None only: what the type
+    checker has seen to, this does not look at again.
+    """
+    text = _TYPED.encode(value)
+    return text.encode() if unicodedata.is_normalized("NFC", text) else encode(value)
+
+
+def _fields_of(value: object) -> dict[str, object]:
+    kind = type(value)
+    names = _FIELD_NAMES.get(kind)
+    if names is None:
+        names = _FIELD_NAMES[kind] = tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
+    return {name: getattr(value, name) for name in names}
+
+
+_FIELD_NAMES: dict[type, tuple[str, ...]] = {}
+_TYPED = json.JSONEncoder(
+    ensure_ascii=False,
+    check_circular=False,
+    allow_nan=False,
+    sort_keys=True,
+    separators=(",", ":"),
+    default=_fields_of,
+)
+
+
 def frame(*parts: bytes) -> bytes:
     """Join byte strings, each as its length (u32, big-endian) and its bytes.
 

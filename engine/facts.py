@@ -71,6 +71,12 @@ class FactDefinition(BaseModel):
         """How many days an observation speaks after its date; None without a limit."""
         return int(self.valid_for.split()[0]) if self.valid_for else None
 
+    @property
+    def outside(self) -> str:
+        """What is said of a number outside the range."""
+        low, high = self.range or (0, 0)
+        return f"it is outside {low} to {high} {self.unit}".rstrip()
+
     @model_validator(mode="after")
     def _is_whole(self) -> FactDefinition:
         if self.unit and not units.is_unit(self.unit):
@@ -239,6 +245,9 @@ def read_facts(
     return PatientFacts(as_of, reader.known, reader.records, tuple(reader.unusable))
 
 
+_PLAIN = (str, int, list, float, type(None))
+
+
 class _Reader:
     def __init__(self, definitions: Mapping[str, FactDefinition], as_of: date, path_of: Callable[[str], str]) -> None:
         self.definitions = definitions
@@ -273,7 +282,7 @@ class _Reader:
     def _observed(self, definition: FactDefinition, raw: object, path: str) -> Observed | None:
         observed_on: date | None = None
         source = unit = ""
-        if isinstance(raw, Mapping):
+        if not isinstance(raw, _PLAIN) and isinstance(raw, Mapping):
             raw, observed_on, source, unit = _unwrap(raw)
         value = _typed(definition, raw, unit)
         if value is None:
@@ -441,8 +450,12 @@ def _number(definition: FactDefinition, raw: object, unit: str) -> int:
     if isinstance(raw, Decimal) and raw and abs(raw.adjusted()) > MAX_MAGNITUDE:
         code = "fact/not-finite"
         raise _MalformedError(code, "must be a number of ordinary size")
-    number = Fraction(str(raw)) if isinstance(raw, float) else Fraction(raw)
     low, high = definition.range or (Decimal(0), Decimal(0))
+    if isinstance(raw, int) and not unit:
+        if not low <= raw <= high:
+            raise _UnusableError(definition.outside)
+        return raw * 10**definition.scale  # type: ignore[no-any-return]
+    number = Fraction(str(raw)) if isinstance(raw, float) else Fraction(raw)
     if unit:
         conversion = units.factor(unit, definition.unit)
         if conversion is None:
@@ -451,8 +464,7 @@ def _number(definition: FactDefinition, raw: object, unit: str) -> int:
         if conversion != 1:
             number = Fraction(round(number * conversion * 10**definition.scale), 10**definition.scale)
     if not Fraction(low) <= number <= Fraction(high):
-        msg = f"it is outside {low} to {high} {definition.unit}".rstrip()
-        raise _UnusableError(msg)
+        raise _UnusableError(definition.outside)
     scaled = definition.scaled(number)
     if scaled is None:
         code = "fact/too-precise"

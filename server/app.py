@@ -239,6 +239,6 @@ def _tracing() -> Tracing:
     if find_spec("opentelemetry.sdk") is None:
         message = "--tracing: needs the `tracing` extra; install treatment-eligibility[tracing]"
         raise SettingsError(message)
-    from server.tracing import Tracing
+    from server.tracing import Tracing  # noqa: PLC0415 - an extra, imported only where it is asked for
 
     return Tracing()

@@ -202,7 +202,7 @@ def split_address(address: str) -> tuple[str, int]:
     """Split `HOST:PORT` or `[V6]:PORT`. Raises: ValueError."""
     host, _, port = address.rpartition(":")
     number = int(port) if port.isascii() and port.isdecimal() else -1
-    if not host or not 0 <= number <= 65535:
+    if not host or not 0 <= number <= 65535:  # noqa: PLR2004 - the range of a port
         message = f"`{address}` is no HOST:PORT"
         raise ValueError(message)
     return host.removeprefix("[").removesuffix("]"), number

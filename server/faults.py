@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Code = grpc.StatusCode
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818 - a refusal is not always an error of ours
     """A call that is refused on purpose.
 
     `reason` is stable, in UPPER_SNAKE_CASE, for machines. `violations` name the fields of a bad request, all at once.

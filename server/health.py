@@ -43,7 +43,8 @@ class Health:
         """Serve the entries on threads of their own, so that a full server still says how it is."""
 
         def check(request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext) -> Message:
-            return self._servicer.Check(request, context)
+            answer: Message = self._servicer.Check(request, context)
+            return answer
 
         wire = {
             "request_deserializer": health_pb2.HealthCheckRequest.FromString,

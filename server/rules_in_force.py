@@ -24,17 +24,17 @@ class Outcome(Protocol):
     """
 
     @property
-    def decision(self) -> Decision: ...
+    def decision(self) -> Decision: ...  # noqa: D102
     @property
-    def interpret_digest(self) -> bytes: ...
+    def interpret_digest(self) -> bytes: ...  # noqa: D102
     @property
-    def chain_digest(self) -> bytes: ...
+    def chain_digest(self) -> bytes: ...  # noqa: D102
     @property
-    def facts(self) -> bytes: ...
+    def facts(self) -> bytes: ...  # noqa: D102
     @property
-    def parameters(self) -> bytes: ...
+    def parameters(self) -> bytes: ...  # noqa: D102
     @property
-    def explanation(self) -> bytes: ...
+    def explanation(self) -> bytes: ...  # noqa: D102
 
 
 class Engines(Protocol):

@@ -72,7 +72,7 @@ class Typing:
 
     def names(self, names: Iterable[str], path: Path) -> tuple[str, ...]:
         """Check a list of names."""
-        return tuple(n for i, n in enumerate(names) if self._symbol(n, (*path, i)) is not None)
+        return tuple(n for i, n in enumerate(names) if self.symbol(n, (*path, i)) is not None)
 
     def _typed(self, syntax: expr.Syntax) -> form.Expression:
         match syntax:
@@ -90,7 +90,7 @@ class Typing:
                 return self._atom(syntax)
 
     def _atom(self, atom: expr.Atom) -> form.Expression:
-        symbol = self._symbol(atom.name, atom.path)
+        symbol = self.symbol(atom.name, atom.path)
         if symbol is None:
             return form.Always()
         match atom, symbol.kind:
@@ -148,7 +148,8 @@ class Typing:
                 return self._wrong(atom.path, f"`{value}` is not a value of `{symbol.name}`{hint}")
         return form.OneOf(symbol.name, frozenset(atom.values))
 
-    def _symbol(self, name: str, path: Path) -> Symbol | None:
+    def symbol(self, name: str, path: Path) -> Symbol | None:
+        """Give what a name stands for; None, and a fault, if it is not defined here."""
         symbol = self.scope.get(name)
         if symbol is None:
             message = f"`{name}` is not defined here{nearest(name, self.scope)}"

@@ -10,20 +10,21 @@ The answer of the whole engine is a node of the graph, so that every back end co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from engine import trials
 from engine.compiler import form
 from engine.compiler.check import Symbol, Typing, fact_symbol, reads
+from engine.compiler.witness import read_witnesses
 from engine.errors import Diagnostic, RulePackError
 from engine.pack import model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
+    from decimal import Decimal
 
     from engine.facts import FactDefinition
     from engine.pack.load import Located, Pack, RuleBook
@@ -302,11 +303,7 @@ class _Stages:
         if derived.count:
             self._type_count(name, derived)
         elif derived.first_known:
-            sources = tuple(
-                s
-                for i, raw in enumerate(derived.first_known)
-                if (s := self._source(derived, raw, i, typing)) is not None
-            )
+            sources = read_witnesses(derived, typing)
             evidence_name = name if derived.unknown_if is None else f"{name}?evidence"
             nodes = self.record_nodes[derived.of] if derived.of else self.nodes
             nodes[evidence_name] = form.EvidenceNode(evidence_name, sources, derived.values, derived.otherwise)
@@ -330,32 +327,6 @@ class _Stages:
         if derived.distinct:
             typing.names([derived.distinct], ("distinct",))
         self.nodes[name] = form.CountNode(name, derived.count, where, derived.distinct or None)
-
-    def _source(self, derived: model.Derived, raw: object, position: int, typing: Typing) -> form.Source | None:
-        path = ("first_known", position)
-        if isinstance(raw, str):
-            names = typing.names([raw], path[:1])
-            return form.Source(raw) if names else None
-        if not isinstance(raw, Mapping) or len(raw) != 1:
-            self.faults.append(
-                typing.located.fault("pack/shape", "a source is NAME or {NAME: {value: says}}", "", path)
-            )
-            return None
-        ((name, table),) = raw.items()
-        symbol = typing.scope.get(name)
-        if symbol is None:
-            typing.names([name], path)
-            return None
-        pairs = []
-        for key, says in table.items():
-            guard = _guard(symbol, key)
-            allowed = says in derived.values if derived.values else isinstance(says, bool)
-            if guard is None or not allowed:
-                message = f"`{key}: {says}` does not fit `{name}` and `{derived.id}`"
-                self.faults.append(typing.located.fault("pack/type", message, "", (*path, name, key)))
-            else:
-                pairs.append((guard, says))
-        return form.Source(name, tuple(pairs))
 
     def _dated(self, name: str) -> str:
         node = in_force(name)
@@ -589,31 +560,3 @@ def _fact_node(definition: FactDefinition) -> form.FactNode:
 
 def _any_met(names: Iterable[str]) -> form.Expression:
     return form.AnyOf(tuple(form.Is(n, truth=True) for n in names))
-
-
-def _guard(symbol: Symbol, key: str) -> form.Expression | None:
-    """Read the left side of a mapping: an enum's value, true or false, a number or a range of numbers `20-34`."""
-    match symbol.kind:
-        case "truth" if key in {"true", "false"}:
-            holds = form.Holds(symbol.name)
-            return holds if key == "true" else form.Not(holds)
-        case "enum" if key in symbol.values:
-            return form.OneOf(symbol.name, frozenset({key}))
-        case "number" if symbol.definition is not None:
-            low, _, high = key.lstrip("-").partition("-") if not key.startswith("-") else _split_negative(key)
-            numbers = [symbol.definition.scaled(Decimal(n)) for n in (low, high or low)]
-            if None in numbers:
-                return None
-            return form.All(
-                (
-                    form.Compare(symbol.name, ">=", numbers[0]),  # type: ignore[arg-type]
-                    form.Compare(symbol.name, "<=", numbers[1]),  # type: ignore[arg-type]
-                )
-            )
-        case _:
-            return None
-
-
-def _split_negative(key: str) -> tuple[str, str, str]:
-    low, dash, high = key[1:].partition("-")
-    return f"-{low}", dash, high

@@ -69,13 +69,13 @@ class Evaluation:
     @cached_property
     def parameters(self) -> bytes:
         """The dated numbers in effect."""
-        return canonical.encode({n: list(v) for n, v in self.numbers.items()})
+        return canonical.encode_typed({n: list(v) for n, v in self.numbers.items()})
 
     @cached_property
     def explanation(self) -> bytes:
         """The argument: every finding of every option, of triage and of coverage."""
         coverage = self.decision.coverage
-        return canonical.encode(
+        return canonical.encode_typed(
             {
                 "options": {o.option: o.criteria for o in self.decision.options},
                 "triage": self.decision.triage.criteria,
@@ -194,12 +194,12 @@ class Evaluator:
 
 def encode_values(values: form.Values) -> bytes:
     """Encode what a back end concluded, canonically."""
-    return canonical.encode({"values": values.values, "records": values.records})
+    return canonical.encode_typed({"values": values.values, "records": values.records})
 
 
 def encode_facts(facts: PatientFacts) -> bytes:
     """Encode what was read of a patient, canonically."""
-    return canonical.encode(
+    return canonical.encode_typed(
         {
             "as_of": facts.as_of.isoformat(),
             "known": {

@@ -65,6 +65,11 @@ class Pack:
         """The pack's id."""
         return self.header.id
 
+    @property
+    def folder(self) -> str:
+        """The pack's folder inside the rules folder."""
+        return str(PurePosixPath(self.located["pack", ""].source.file).parent)
+
     def file_of(self, criterion: str) -> str:
         """Give the file that holds a criterion, inside the rules folder."""
         return self.located["criterion", criterion].source.file
@@ -91,6 +96,23 @@ class RuleBook:
         """The jurisdictions that a pack serves."""
         return frozenset(p.header.serves for p in self.packs.values() if p.header.serves)
 
+    def family(self, pack: Pack) -> tuple[Pack, ...]:
+        """Give a pack after those it extends."""
+        ordered: dict[str, Pack] = {}
+
+        def add(member: Pack) -> None:
+            for base in member.header.extends:
+                if base in self.packs:
+                    add(self.packs[base])
+            ordered.setdefault(member.id, member)
+
+        add(pack)
+        return tuple(ordered.values())
+
+    def derived(self, name: str) -> model.Derived | None:
+        """Give a derived fact by its name; None if there is none."""
+        return next((d for p in self.packs.values() for d in p.derived if d.id == name), None)
+
     def packs_for(self, jurisdiction: str, payer_id: str | None = None) -> tuple[Pack, ...]:
         """Give the packs that answer for a jurisdiction and payer, each after those it extends.
 
@@ -107,16 +129,7 @@ class RuleBook:
                 and p.header.status == "active"
                 and (not p.header.jurisdictions or jurisdiction in p.header.jurisdictions)
             ]
-        ordered: dict[str, Pack] = {}
-
-        def add(pack: Pack) -> None:
-            for base in pack.header.extends:
-                add(self.packs[base])
-            ordered.setdefault(pack.id, pack)
-
-        for pack in entries:
-            add(pack)
-        return tuple(ordered.values())
+        return tuple({member.id: member for pack in entries for member in self.family(pack)}.values())
 
 
 def load_rules(rules: Path, *, is_locked: bool = True) -> RuleBook:
@@ -285,7 +298,7 @@ def _check_links(book: RuleBook) -> list[Diagnostic]:
         if _extends_itself(book, pack):
             faults.append(header.fault("pack/cycle", f"`{pack.id}` extends itself", within=("extends",)))
             continue
-        family = _family(book, pack)
+        family = book.family(pack)
         sources = {key for member in family for key in member.references}
         taken: dict[tuple[str, str], str] = {}
         for member in family:
@@ -318,19 +331,6 @@ def _extends_itself(book: RuleBook, pack: Pack) -> bool:
     return pack.id in reached
 
 
-def _family(book: RuleBook, pack: Pack) -> list[Pack]:
-    family: dict[str, Pack] = {}
-
-    def add(member: Pack) -> None:
-        for base in member.header.extends:
-            if base in book.packs and base not in family:
-                add(book.packs[base])
-        family[member.id] = member
-
-    add(pack)
-    return list(family.values())
-
-
 def _citations(pack: Pack, kind: str, key: str) -> Iterable[model.Citation]:
     if kind == "criterion":
         return pack.criteria[key].references
@@ -342,7 +342,7 @@ def _citations(pack: Pack, kind: str, key: str) -> Iterable[model.Citation]:
 
 
 def _validate(kind: type[T], source: Source, faults: list[Diagnostic]) -> T | None:
-    return _validated(kind, source, (), source.data, faults)
+    return validated(kind, source, (), source.data, faults)
 
 
 def _validate_mapping(kind: type[T], source: Source, faults: list[Diagnostic]) -> Iterable[tuple[str, T]]:
@@ -350,7 +350,7 @@ def _validate_mapping(kind: type[T], source: Source, faults: list[Diagnostic]) -
         faults.append(source.fault((), "pack/shape", "expected a mapping of names"))
         return
     for key, data in source.data.items():
-        item = _validated(kind, source, (key,), data, faults)
+        item = validated(kind, source, (key,), data, faults)
         if item is not None:
             yield key, item
 
@@ -362,12 +362,13 @@ def _validate_list(
         faults.append(source.fault(path, "pack/shape", "expected a list: each item begins with `- `"))
         return
     for position, entry in enumerate(data):
-        item = _validated(kind, source, (*path, position), entry, faults)
+        item = validated(kind, source, (*path, position), entry, faults)
         if item is not None:
             yield (*path, position), item
 
 
-def _validated(kind: type[T], source: Source, path: Place, data: object, faults: list[Diagnostic]) -> T | None:
+def validated(kind: type[T], source: Source, path: Place, data: object, faults: list[Diagnostic]) -> T | None:
+    """Read one item of a file; None, with its faults added, if its shape is wrong."""
     try:
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:

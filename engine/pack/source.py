@@ -26,6 +26,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BOOLEANS = {"true": True, "false": False}
 _NULLS = {"", "null", "~"}
 _NODE_LIMIT = 200_000
+_DEPTH_LIMIT = 40
 _LONGEST_INTEGER = 20
 
 
@@ -64,6 +65,9 @@ def read_source(file: str, text: str) -> Source:
     except YAMLError:
         source.faults.append(Diagnostic(file, 1, 1, "pack/yaml", "this is not YAML"))
         return source
+    except RecursionError:
+        source.faults.append(Diagnostic(file, 1, 1, "pack/too-deep", "values are nested too deeply"))
+        return source
     if root is not None:
         source.data = _Builder(source).build(root, ())
     return source
@@ -80,6 +84,9 @@ class _Builder:
         if self.count > _NODE_LIMIT:
             if self.count == _NODE_LIMIT + 1:
                 self.source.faults.append(self.source.fault(path, "pack/too-large", "too many values in one file"))
+            return None
+        if len(path) > _DEPTH_LIMIT:
+            self.source.faults.append(self.source.fault(path, "pack/too-deep", "values are nested too deeply"))
             return None
         if isinstance(node, MappingNode):
             return self._mapping(node, path)

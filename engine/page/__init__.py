@@ -1,0 +1,1 @@
+"""Every page that a person reads. The one door to jinja2."""

@@ -95,7 +95,7 @@ def _write(source: object, target: Message, is_shown: Callable[[object], bool]) 
             setattr(target, name, value)
 
 
-def _write_enum(field: FieldDescriptor, value: Any, target: Message) -> None:
+def _write_enum(field: FieldDescriptor, value: Any, target: Message) -> None:  # noqa: ANN401 - a word, a bool or words
     kind: EnumDescriptor = field.enum_type  # type: ignore[assignment]
     if isinstance(value, bool):
         value = _TRUTHS[kind.name][value]

@@ -70,7 +70,7 @@ def enum_text(descriptor: EnumDescriptor, number: int) -> str | None:
     return text if len(text) == 1 else text.lower()
 
 
-def items_of(place: str, field: FieldDescriptor, value: Any) -> Iterable[tuple[str, Any]]:
+def items_of(place: str, field: FieldDescriptor, value: Any) -> Iterable[tuple[str, Any]]:  # noqa: ANN401 - any field's value
     """Give a field's values, each with its place: itself, or one for each of its items."""
     if not field.is_repeated:
         return [(place, value)]

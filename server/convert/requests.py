@@ -131,7 +131,7 @@ def _raw_facts(history: patient_pb2.PatientHistory, max_trials: int, violations:
     return raw
 
 
-def _raw(field: FieldDescriptor, value: Any) -> object:
+def _raw(field: FieldDescriptor, value: Any) -> object:  # noqa: ANN401 - any field's value
     if field.message_type is not None:
         items = field.message_type.fields_by_name["items"]
         return [_raw_item(items, item) for item in value.items]
@@ -142,7 +142,7 @@ def _raw(field: FieldDescriptor, value: Any) -> object:
     return value
 
 
-def _raw_item(field: FieldDescriptor, item: Any) -> object:
+def _raw_item(field: FieldDescriptor, item: Any) -> object:  # noqa: ANN401 - a record or an enum's number
     if isinstance(item, Message):
         pairs = ((inner.name, _raw(inner, value)) for inner, value in item.ListFields())
         return {name: value for name, value in pairs if value is not None}

@@ -111,7 +111,7 @@ class Errors:
             yield
         except Fault as fault:
             _abort(context, fault)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last place that could keep a text with patient data in
             if not context.is_active():
                 _abort(context, cancelled())
             if fault_of(error).reason == UNEXPECTED:

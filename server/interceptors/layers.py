@@ -74,14 +74,14 @@ class Layers(grpc.ServerInterceptor):  # type: ignore[type-arg, misc, unused-ign
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
     def _around(self, method: str, behavior: Behavior, *, is_stream: bool) -> Behavior:
-        def unary(request: Any, context: grpc.ServicerContext) -> Any:
+        def unary(request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - as grpc passes it
             _notes.set(Notes())
             with ExitStack() as stack:
                 for layer in self._layers:
                     stack.enter_context(layer(method, context))
                 return behavior(request, context)
 
-        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: ANN401 - as grpc passes it
             _notes.set(Notes())
             with ExitStack() as stack:
                 for layer in self._layers:
@@ -98,5 +98,5 @@ def _shape(handler: grpc.RpcMethodHandler[Any, Any]) -> tuple[Behavior, Callable
         return handler.stream_unary, grpc.stream_unary_rpc_method_handler
     if handler.unary_stream is not None:
         return handler.unary_stream, grpc.unary_stream_rpc_method_handler
-    assert handler.unary_unary is not None
+    assert handler.unary_unary is not None  # noqa: S101 - grpc makes no handler without a behavior
     return handler.unary_unary, grpc.unary_unary_rpc_method_handler

@@ -44,7 +44,7 @@ class Eligibility:
     decide streamed requests, `streams` those that hold the streams open.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators, by name
         self,
         *,
         settings: Settings,
@@ -164,7 +164,7 @@ class Eligibility:
     def _item(self, position: int, data: bytes, context: grpc.ServicerContext, call_notes: Notes) -> bytes:
         try:
             return self._decide(data, context, call_notes, position).evaluated.response_bytes
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one bad patient never ends a panel
             reason = fault_of(error).reason
             self._metrics.stream_errors.labels(reason).inc()
             if reason == UNEXPECTED:

@@ -84,7 +84,7 @@ class Panel:
                 self._places.acquire()
         except grpc.RpcError:
             self._is_gone = True
-        except Exception:
+        except Exception:  # noqa: BLE001 - grpc ends the iterator of a dead call with a bare Exception
             self._is_gone = True
         finally:
             with self._lock:

@@ -25,7 +25,7 @@ class Pool(ThreadPoolExecutor):
         self._lock = threading.Lock()
         self.load = 0
 
-    def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # noqa: ANN401 - as its base
         """Take in work; it counts until it has ended or is cancelled before it began."""
         with self._lock:
             self.load += 1

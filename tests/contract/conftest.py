@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
 from engine.errors import Diagnostic, NoRulePackError, RulePackError
@@ -39,6 +40,7 @@ RULES = Path(__file__).parents[2] / "rules"
 EVALUATE = "/eligibility.v1.EligibilityService/Evaluate"
 STREAM = "/eligibility.v1.EligibilityService/EvaluateStream"
 HEALTH = "/grpc.health.v1.Health/Check"
+DEFAULTS = Settings(rules=RULES, listen="127.0.0.1:0", insecure=True, certificate_roles={}, grace=5.0)
 
 
 def _finding(criterion: str, truth: answers.Truth, *, is_reported: bool) -> answers.CriterionFinding:
@@ -127,6 +129,7 @@ class FakeEngines:
     def evaluate(
         self, facts: PatientFacts, jurisdiction: str, payer_id: str | None, as_of: date, *, is_full: bool = False
     ) -> Outcome:
+        """Answer, fail or wait."""
         del is_full
         self.asked.append((facts, jurisdiction, payer_id, as_of))
         self.begun.release()
@@ -138,6 +141,7 @@ class FakeEngines:
         return replace(self.outcome, decision=replace(self.outcome.decision, as_of=as_of.isoformat()))
 
     def close(self) -> None:
+        """Remember that it was called."""
         self.closed = True
 
 
@@ -183,6 +187,7 @@ class Loader:
         self.digest = ""
 
     def __call__(self, _settings: Settings) -> LoadedRules:
+        """Load, or fail."""
         if self.faults:
             raise RulePackError(self.faults)
         loaded = book()
@@ -205,20 +210,22 @@ class Running:
     channel: grpc.Channel
     log: io.StringIO
 
-    def call(self, method: str, request: Message | bytes, **options: Any) -> bytes:
+    def call(self, method: str, request: Message | bytes, **options: Any) -> bytes:  # noqa: ANN401 - as grpc takes them
         """Call a method with bytes and give the bytes that come back."""
         data = request if isinstance(request, bytes) else request.SerializeToString()
-        answer: bytes = self.channel.unary_unary(method)(data, timeout=options.pop("timeout", 30), **options)
+        answer: bytes = self.unary(method)(data, timeout=options.pop("timeout", 30), **options)
         return answer
 
-    def evaluate(self, request: Message | bytes, **options: Any) -> service_pb2.EvaluateResponse:
+    def unary(self, method: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+        """Give a method that takes and gives bytes."""
+        return self.channel.unary_unary(method, request_serializer=None, response_deserializer=None)
+
+    def evaluate(self, request: Message | bytes, **options: Any) -> service_pb2.EvaluateResponse:  # noqa: ANN401 - as above
         """Call Evaluate."""
         return service_pb2.EvaluateResponse.FromString(self.call(EVALUATE, request, **options))
 
     def health(self, entry: str) -> str:
         """Name the state of a health entry."""
-        from grpc_health.v1 import health_pb2
-
         answer = health_pb2.HealthCheckResponse.FromString(
             self.call(HEALTH, health_pb2.HealthCheckRequest(service=entry))
         )
@@ -226,6 +233,8 @@ class Running:
 
 
 Serve = Callable[..., Running]
+Unpack = Callable[[grpc.RpcError], "Refusal"]
+Refused = Callable[..., "Refusal"]
 
 
 @pytest.fixture
@@ -245,11 +254,8 @@ def serve(loader: Loader, engines: FakeEngines) -> Iterator[Serve]:
     """Give a function that starts a server with changed settings; all of them end with the test."""
     started: list[Running] = []
 
-    def start(*, credentials: grpc.ChannelCredentials | None = None, recorder: Any = None, **changes: Any) -> Running:
-        settings = Settings(
-            **{"rules": RULES, "listen": "127.0.0.1:0", "insecure": True, "certificate_roles": {}, "grace": 5.0}
-            | changes
-        )
+    def start(*, credentials: grpc.ChannelCredentials | None = None, recorder: Any = None, **changes: Any) -> Running:  # noqa: ANN401 - settings
+        settings = replace(DEFAULTS, **changes)
         log = io.StringIO()
         server, port = create_server(settings, make_log(log), load_all=loader, recorder=recorder)
         server.start()
@@ -304,11 +310,11 @@ class Refusal:
 
 
 @pytest.fixture
-def refusal() -> Callable[[grpc.RpcError], Refusal]:
+def refusal() -> Unpack:
     """Give a function that unpacks an error."""
 
     def unpack(error: grpc.RpcError) -> Refusal:
-        status = rpc_status.from_call(error)
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]
         info, bad, retry = (
             error_details_pb2.ErrorInfo(),
             error_details_pb2.BadRequest(),

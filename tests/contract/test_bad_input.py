@@ -11,19 +11,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
+    from tests.contract.conftest import FakeEngines, Refused, Running, Unpack
 
 EVALUATE = "/eligibility.v1.EligibilityService/Evaluate"
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def refused(running: Any, refusal: Callable[[grpc.RpcError], Any]) -> Callable[..., Any]:
+def refused(running: Running, refusal: Unpack) -> Refused:
     """Give a function that sends bytes to Evaluate and gives the refusal."""
 
-    def send(data: Any, method: str = EVALUATE) -> Any:
+    def send(data: Any, method: str = EVALUATE) -> Any:  # noqa: ANN401 - a message or bytes
         with pytest.raises(grpc.RpcError) as caught:
             running.call(method, data)
         return refusal(caught.value)
@@ -35,11 +35,11 @@ def _unknown_field(number: int, value: int) -> bytes:
     return bytes(_VarintBytes(number << 3)) + bytes(_VarintBytes(value))
 
 
-def test_an_empty_request_is_told_what_it_needs(refused: Any) -> None:
+def test_an_empty_request_is_told_what_it_needs(refused: Refused) -> None:
     assert refused(b"").fields == {"jurisdiction": "request/missing"}
 
 
-def test_truncated_bytes_are_no_message(refused: Any, request_message: service_pb2.EvaluateRequest) -> None:
+def test_truncated_bytes_are_no_message(refused: Refused, request_message: service_pb2.EvaluateRequest) -> None:
     data = request_message.SerializeToString()
     answer = refused(data[:-3])
     assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE")
@@ -50,15 +50,15 @@ def test_truncated_bytes_are_no_message(refused: Any, request_message: service_p
 @example(b"\xff" * 64)
 @example(b"\x0a\x03\xff\xff\xff")
 @example(b"\x3b" * 5000)
-def test_random_bytes_are_answered_or_refused_for_what_they_are(running: Any, data: bytes) -> None:
+def test_random_bytes_are_answered_or_refused_for_what_they_are(running: Running, data: bytes) -> None:
     try:
         running.evaluate(data)
     except grpc.RpcError as error:
-        assert error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION}
+        assert error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION}  # noqa: PT017
 
 
 def test_unknown_fields_are_refused_with_their_paths(
-    refused: Any, request_message: service_pb2.EvaluateRequest
+    refused: Refused, request_message: service_pb2.EvaluateRequest
 ) -> None:
     area = request_message.patient_history.vascular_medical
     area.MergeFromString(_unknown_field(900, 1))
@@ -76,7 +76,7 @@ def test_unknown_fields_are_refused_with_their_paths(
 
 
 def test_unknown_enum_numbers_are_refused_with_their_paths(
-    refused: Any, request_message: service_pb2.EvaluateRequest
+    refused: Refused, request_message: service_pb2.EvaluateRequest
 ) -> None:
     request_message.jurisdiction = 77  # type: ignore[assignment]
     request_message.patient_history.diagnosis.catatonia = 99  # type: ignore[assignment]
@@ -89,7 +89,7 @@ def test_unknown_enum_numbers_are_refused_with_their_paths(
 
 
 def test_everything_wrong_is_said_at_once_and_without_patient_data(
-    refused: Any, request_message: service_pb2.EvaluateRequest
+    refused: Refused, request_message: service_pb2.EvaluateRequest
 ) -> None:
     history = request_message.patient_history
     request_message.as_of = "2025-02-30"
@@ -112,7 +112,7 @@ def test_everything_wrong_is_said_at_once_and_without_patient_data(
 
 
 def test_a_value_out_of_range_is_unusable_not_refused(
-    running: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     request_message.patient_history.vascular_medical.spo2_pct = 2_000_000
     running.evaluate(request_message)
@@ -120,13 +120,13 @@ def test_a_value_out_of_range_is_unusable_not_refused(
     assert [(u.fact, u.path) for u in unusable] == [("spo2_pct", "patient_history.vascular_medical.spo2_pct")]
 
 
-def test_a_text_of_ten_megabytes_is_pushed_back(refused: Any, request_message: service_pb2.EvaluateRequest) -> None:
+def test_a_text_of_ten_megabytes_is_pushed_back(refused: Refused, request_message: service_pb2.EvaluateRequest) -> None:
     request_message.patient_reference = "x" * (10 * MIB)
     assert refused(request_message).code == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_message_just_above_the_limit_is_told_the_limit(
-    refused: Any, request_message: service_pb2.EvaluateRequest
+    refused: Refused, request_message: service_pb2.EvaluateRequest
 ) -> None:
     request_message.patient_reference = "x" * MIB
     answer = refused(request_message)
@@ -134,14 +134,14 @@ def test_a_message_just_above_the_limit_is_told_the_limit(
     assert str(MIB) in answer.message
 
 
-def test_long_texts_are_refused_by_name(refused: Any, request_message: service_pb2.EvaluateRequest) -> None:
+def test_long_texts_are_refused_by_name(refused: Refused, request_message: service_pb2.EvaluateRequest) -> None:
     request_message.request_id = "x" * 129
     request_message.patient_reference = "x" * 257
     assert set(refused(request_message).fields) == {"request_id", "patient_reference"}
 
 
 def test_ten_thousand_trials_are_refused_before_they_are_read(
-    refused: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    refused: Refused, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     for _ in range(10_000):
         request_message.patient_history.treatment_history.trials.items.add(drug="sertraline")
@@ -150,14 +150,14 @@ def test_ten_thousand_trials_are_refused_before_they_are_read(
     assert engines.asked == []
 
 
-def test_a_method_that_does_not_exist_is_unimplemented(running: Any) -> None:
+def test_a_method_that_does_not_exist_is_unimplemented(running: Running) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         running.call("/eligibility.v1.EligibilityService/Guess", b"")
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_failure_of_ours_keeps_its_text_to_itself(
-    running: Any, engines: Any, refused: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, engines: FakeEngines, refused: Refused, request_message: service_pb2.EvaluateRequest
 ) -> None:
     engines.error = ValueError("SECRET patient text")
     answer = refused(request_message)

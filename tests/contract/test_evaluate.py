@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import grpc
@@ -12,18 +12,18 @@ import pytest
 
 from engine import canonical
 from server.faults import Code, Fault
-from server.pb.eligibility.v1 import decision_pb2, explanation_pb2
+from server.pb.eligibility.v1 import decision_pb2, explanation_pb2, patient_pb2
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from server.evaluation import Call, Evaluated
+    from tests.contract.conftest import FakeEngines, Running, Serve, Unpack
 
 DESCRIBE = "/eligibility.v1.EligibilityService/DescribeInputs"
 
 
-def test_a_decision_comes_back_whole(running: Any, request_message: service_pb2.EvaluateRequest) -> None:
+def test_a_decision_comes_back_whole(running: Running, request_message: service_pb2.EvaluateRequest) -> None:
     response = running.evaluate(request_message)
     decision = response.decision
     option = decision.options[0]
@@ -49,14 +49,14 @@ def test_a_decision_comes_back_whole(running: Any, request_message: service_pb2.
 
 
 def test_the_engine_gets_the_facts_as_the_dictionary_types_them(
-    running: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     history = request_message.patient_history
     history.medication.med_cns_depressants.SetInParent()
-    history.diagnosis.catatonia = 3
+    history.diagnosis.catatonia = patient_pb2.YES_NO_UNKNOWN
     history.diagnosis.phq9_total = 0
     trial = history.treatment_history.trials.items.add(drug="sertraline", max_dose_mg=150.5, ongoing=False)
-    trial.outcome = 1
+    trial.outcome = patient_pb2.TRIAL_OUTCOME_NONRESPONSE
     history.fact_provenance["phq9_total"].date = "2025-05-30"
     history.fact_provenance["phq9_total"].source = "Observation/9"
     running.evaluate(request_message)
@@ -86,14 +86,17 @@ def test_the_engine_gets_the_facts_as_the_dictionary_types_them(
     ],
 )
 def test_the_view_says_how_much_is_explained(
-    running: Any, request_message: service_pb2.EvaluateRequest, view: Any, ids: list[str]
+    running: Running,
+    request_message: service_pb2.EvaluateRequest,
+    view: explanation_pb2.ExplanationView.ValueType,
+    ids: list[str],
 ) -> None:
     request_message.view = view
     assert [c.id for c in running.evaluate(request_message).decision.options[0].criteria] == ids
 
 
 def test_without_as_of_it_is_today_and_the_answer_says_so(
-    serve: Any, request_message: service_pb2.EvaluateRequest
+    serve: Serve, request_message: service_pb2.EvaluateRequest
 ) -> None:
     running = serve(time_zone="Pacific/Kiritimati")
     given = running.evaluate(request_message).decision
@@ -108,7 +111,7 @@ def test_without_as_of_it_is_today_and_the_answer_says_so(
 
 
 def test_a_jurisdiction_without_a_pack_is_a_failed_precondition(
-    running: Any, request_message: service_pb2.EvaluateRequest, refusal: Any
+    running: Running, request_message: service_pb2.EvaluateRequest, refusal: Unpack
 ) -> None:
     request_message.jurisdiction = service_pb2.JURISDICTION_UK
     with pytest.raises(grpc.RpcError) as caught:
@@ -128,7 +131,7 @@ class _Kept:
         self.kept.append((evaluated, call, purpose))
 
 
-def test_what_is_recorded_is_what_was_sent(serve: Any, request_message: service_pb2.EvaluateRequest) -> None:
+def test_what_is_recorded_is_what_was_sent(serve: Serve, request_message: service_pb2.EvaluateRequest) -> None:
     recorder = _Kept()
     running = serve(recorder=recorder)
     sent = request_message.SerializeToString()
@@ -145,7 +148,7 @@ def test_what_is_recorded_is_what_was_sent(serve: Any, request_message: service_
 
 
 def test_a_decision_that_cannot_be_kept_is_not_shown(
-    serve: Any, request_message: service_pb2.EvaluateRequest, refusal: Callable[[grpc.RpcError], Any]
+    serve: Serve, request_message: service_pb2.EvaluateRequest, refusal: Unpack
 ) -> None:
     running = serve(recorder=_Kept(Fault(Code.UNAVAILABLE, "LOG_UNAVAILABLE", "the log cannot be written")))
     with pytest.raises(grpc.RpcError) as caught:
@@ -153,7 +156,7 @@ def test_a_decision_that_cannot_be_kept_is_not_shown(
     assert refusal(caught.value).code == grpc.StatusCode.UNAVAILABLE
 
 
-def test_inputs_are_described_with_the_path_to_write_them(running: Any) -> None:
+def test_inputs_are_described_with_the_path_to_write_them(running: Running) -> None:
     request = service_pb2.DescribeInputsRequest(areas=["vascular_medical"])
     response = service_pb2.DescribeInputsResponse.FromString(running.call(DESCRIBE, request))
     by_name = {fact.fact: fact for fact in response.facts}
@@ -164,12 +167,12 @@ def test_inputs_are_described_with_the_path_to_write_them(running: Any) -> None:
     assert (systolic.type, systolic.unit, systolic.minimum) == (service_pb2.FACT_TYPE_INT, "mm[Hg]", "50")
 
 
-def test_every_described_input_has_a_place_in_the_request(running: Any) -> None:
+def test_every_described_input_has_a_place_in_the_request(running: Running) -> None:
     response = service_pb2.DescribeInputsResponse.FromString(running.call(DESCRIBE, b""))
     assert [fact.fact for fact in response.facts if not fact.path] == []
 
 
-def test_an_area_that_does_not_exist_is_refused(running: Any, refusal: Any) -> None:
+def test_an_area_that_does_not_exist_is_refused(running: Running, refusal: Unpack) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         running.call(DESCRIBE, service_pb2.DescribeInputsRequest(areas=["vascular_medical", "nonsense"]))
     assert refusal(caught.value).fields == {"areas[1]": "request/unknown-value"}

@@ -22,30 +22,36 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
 from engine.errors import ChainFault, Diagnostic, EnginesDisagree
+from server.pb.eligibility.v1 import patient_pb2
 from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
+    from tests.contract.conftest import FakeEngines, Loader, Running, Serve, Unpack
 
 RELOAD = "/eligibility.v1.RulePackService/ReloadRulePacks"
 SERVICES = ("", "eligibility.v1.EligibilityService", "eligibility.v1.RulePackService")
 FAULT = Diagnostic("us/pack.yaml", 3, 1, "pack/shape", "`version` is no version")
 
 
-def test_every_entry_serves_once_the_server_has_started(running: Any) -> None:
+def test_every_entry_serves_once_the_server_has_started(running: Running) -> None:
     assert [running.health(entry) for entry in (*SERVICES, "packs", "engines")] == ["SERVING"] * 5
 
 
 def test_a_bad_reload_is_refused_and_the_rules_before_it_keep_serving(
-    running: Any, loader: Any, engines: Any, request_message: service_pb2.EvaluateRequest, refusal: Any
+    running: Running,
+    loader: Loader,
+    engines: FakeEngines,
+    request_message: service_pb2.EvaluateRequest,
+    refusal: Unpack,
 ) -> None:
     loader.faults = [FAULT]
     with pytest.raises(grpc.RpcError) as caught:
         running.call(RELOAD, b"")
     answer = refusal(caught.value)
-    status = rpc_status.from_call(caught.value)
+    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]
     listed = error_details_pb2.PreconditionFailure()
 
     assert (answer.code, answer.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RULE_PACKS_REFUSED")
@@ -58,15 +64,13 @@ def test_a_bad_reload_is_refused_and_the_rules_before_it_keep_serving(
 
 
 def test_a_good_reload_replaces_the_rules_and_frees_the_old_ones_when_they_are_idle(
-    running: Any, loader: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, loader: Loader, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     loader.faults = [FAULT]
     with pytest.raises(grpc.RpcError):
         running.call(RELOAD, b"")
     engines.may_go.clear()
-    in_work = running.channel.unary_unary("/eligibility.v1.EligibilityService/Evaluate").future(
-        request_message.SerializeToString()
-    )
+    in_work = running.unary("/eligibility.v1.EligibilityService/Evaluate").future(request_message.SerializeToString())
     assert engines.begun.acquire(timeout=10)
     loader.faults, loader.digest, loader.engines = [], "9" * 64, type(engines)()
     answer = packs_pb2.ReloadRulePacksResponse.FromString(running.call(RELOAD, b""))
@@ -83,7 +87,7 @@ def test_a_good_reload_replaces_the_rules_and_frees_the_old_ones_when_they_are_i
 
 
 def test_a_disagreement_is_never_answered_and_shows_until_the_next_rules(
-    running: Any, engines: Any, request_message: service_pb2.EvaluateRequest, refusal: Any
+    running: Running, engines: FakeEngines, request_message: service_pb2.EvaluateRequest, refusal: Unpack
 ) -> None:
     engines.error = EnginesDisagree(["US-ESK-WP-09"])
     with pytest.raises(grpc.RpcError) as caught:
@@ -102,7 +106,7 @@ def test_a_disagreement_is_never_answered_and_shows_until_the_next_rules(
 
 
 def test_an_engine_that_fails_may_be_asked_again(
-    running: Any, engines: Any, request_message: service_pb2.EvaluateRequest, refusal: Any
+    running: Running, engines: FakeEngines, request_message: service_pb2.EvaluateRequest, refusal: Unpack
 ) -> None:
     engines.error = ChainFault("SECRET")
     with pytest.raises(grpc.RpcError) as caught:
@@ -112,11 +116,13 @@ def test_an_engine_that_fails_may_be_asked_again(
     assert "SECRET" not in answer.message
 
 
-def test_a_watcher_hears_of_a_change(running: Any, loader: Any) -> None:
+def test_a_watcher_hears_of_a_change(running: Running, loader: Loader) -> None:
     watch = running.channel.unary_stream(
-        "/grpc.health.v1.Health/Watch", response_deserializer=health_pb2.HealthCheckResponse.FromString
+        "/grpc.health.v1.Health/Watch",
+        request_serializer=None,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
     )
-    states = watch(health_pb2.HealthCheckRequest(service="packs").SerializeToString(), timeout=20)
+    states: Any = watch(health_pb2.HealthCheckRequest(service="packs").SerializeToString(), timeout=20)
     assert next(states).status == health_pb2.HealthCheckResponse.SERVING
     loader.faults = [FAULT]
     with pytest.raises(grpc.RpcError):
@@ -126,10 +132,10 @@ def test_a_watcher_hears_of_a_change(running: Any, loader: Any) -> None:
 
 
 def test_calls_in_work_are_answered_while_the_server_stops(
-    running: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     engines.may_go.clear()
-    in_work = running.channel.unary_unary("/eligibility.v1.EligibilityService/Evaluate").future(
+    in_work = running.unary("/eligibility.v1.EligibilityService/Evaluate").future(
         request_message.SerializeToString(), timeout=20
     )
     assert engines.begun.acquire(timeout=10)
@@ -144,11 +150,11 @@ def test_calls_in_work_are_answered_while_the_server_stops(
 
 
 def test_the_log_holds_one_line_a_call_and_no_patient_data(
-    running: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, request_message: service_pb2.EvaluateRequest
 ) -> None:
     running.evaluate(request_message)
     request_message.request_id = "Jane Doe 1970"
-    request_message.patient_history.setting.care_setting = 1
+    request_message.patient_history.setting.care_setting = patient_pb2.CARE_SETTING_OUTPATIENT
     running.evaluate(request_message)
     text = running.log.getvalue()
     lines = [line for line in map(json.loads, text.splitlines()) if line["event"] == "call"]
@@ -160,7 +166,7 @@ def test_the_log_holds_one_line_a_call_and_no_patient_data(
     assert not re.search(r"SECRET|Jane|72\.3|sbp|outpatient", text)
 
 
-def test_metrics_have_closed_labels(serve: Any, request_message: service_pb2.EvaluateRequest) -> None:
+def test_metrics_have_closed_labels(serve: Serve, request_message: service_pb2.EvaluateRequest) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -176,7 +182,7 @@ def test_metrics_have_closed_labels(serve: Any, request_message: service_pb2.Eva
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-def test_reflection_lists_the_services(running: Any, version: str) -> None:
+def test_reflection_lists_the_services(running: Running, version: str) -> None:
     method = running.channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -230,7 +236,9 @@ def test_signals_reload_and_drain(
     server, rules = process
     port = _next_event(server, "serving")["port"]
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        evaluate = channel.unary_unary("/eligibility.v1.EligibilityService/Evaluate")
+        evaluate = channel.unary_unary(
+            "/eligibility.v1.EligibilityService/Evaluate", request_serializer=None, response_deserializer=None
+        )
         assert evaluate(request_message.SerializeToString(), timeout=10)
         server.send_signal(signal.SIGHUP)
         assert _next_event(server, "rule packs in force")["level"] == "info"

@@ -12,15 +12,16 @@ import pytest
 
 if TYPE_CHECKING:
     from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
+    from tests.contract.conftest import FakeEngines, Running, Serve, Unpack
 
 EVALUATE = "/eligibility.v1.EligibilityService/Evaluate"
 
 
-def _future(running: Any, message: service_pb2.EvaluateRequest, timeout: float = 30) -> Any:
-    return running.channel.unary_unary(EVALUATE).future(message.SerializeToString(), timeout=timeout)
+def _future(running: Running, message: service_pb2.EvaluateRequest, timeout: float = 30) -> Any:  # noqa: ANN401 - a grpc future
+    return running.unary(EVALUATE).future(message.SerializeToString(), timeout=timeout)
 
 
-def _until(condition: Any, seconds: float = 10) -> None:
+def _until(condition: Any, seconds: float = 10) -> None:  # noqa: ANN401 - a callable
     end = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
@@ -29,7 +30,7 @@ def _until(condition: Any, seconds: float = 10) -> None:
 
 
 def test_a_call_whose_deadline_passes_in_the_queue_is_never_worked_on(
-    serve: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    serve: Serve, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     running = serve(workers=1)
     engines.may_go.clear()
@@ -44,14 +45,14 @@ def test_a_call_whose_deadline_passes_in_the_queue_is_never_worked_on(
 
 
 def test_a_call_that_is_cancelled_in_the_queue_is_never_worked_on(
-    serve: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    serve: Serve, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     running = serve(workers=1)
     engines.may_go.clear()
     first = _future(running, request_message)
     assert engines.begun.acquire(timeout=10)
     waiting = [_future(running, request_message) for _ in range(20)]
-    _until(lambda: running.server._calls.load >= 21)
+    _until(lambda: running.server._calls.load >= 21)  # noqa: SLF001 - the only way to know that they wait
     for call in waiting:
         call.cancel()
     _until(lambda: all(call.done() for call in waiting))
@@ -63,7 +64,7 @@ def test_a_call_that_is_cancelled_in_the_queue_is_never_worked_on(
 
 
 def test_a_decision_that_comes_after_the_deadline_is_not_recorded(
-    serve: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    serve: Serve, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     kept: list[object] = []
 
@@ -81,12 +82,12 @@ def test_a_decision_that_comes_after_the_deadline_is_not_recorded(
 
 
 def test_calls_that_do_not_fit_are_pushed_back_and_told_when_to_retry(
-    serve: Any, engines: Any, request_message: service_pb2.EvaluateRequest, refusal: Any
+    serve: Serve, engines: FakeEngines, request_message: service_pb2.EvaluateRequest, refusal: Unpack
 ) -> None:
     running = serve(workers=1, max_concurrent=4)
     engines.may_go.clear()
     taken = [_future(running, request_message) for _ in range(4)]
-    _until(lambda: running.server._calls.load == 4)
+    _until(lambda: running.server._calls.load == 4)  # noqa: SLF001 - as above
     with pytest.raises(grpc.RpcError) as caught:
         running.evaluate(request_message, timeout=5)
     answer = refusal(caught.value)
@@ -96,12 +97,12 @@ def test_calls_that_do_not_fit_are_pushed_back_and_told_when_to_retry(
     assert running.health("") == "SERVING"
     engines.may_go.set()
     assert all(call.result() for call in taken)
-    _until(lambda: running.server._calls.load == 0)
+    _until(lambda: running.server._calls.load == 0)  # noqa: SLF001 - as above
     running.evaluate(request_message)
 
 
 def test_a_thousand_calls_at_once_are_all_answered_one_way_or_the_other(
-    serve: Any, request_message: service_pb2.EvaluateRequest
+    serve: Serve, request_message: service_pb2.EvaluateRequest
 ) -> None:
     running = serve(max_concurrent=200)
     calls = [_future(running, request_message) for _ in range(1000)]
@@ -110,4 +111,4 @@ def test_a_thousand_calls_at_once_are_all_answered_one_way_or_the_other(
     assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert codes[grpc.StatusCode.OK] >= 200
     running.evaluate(request_message)
-    _until(lambda: running.server._calls.load == 0)
+    _until(lambda: running.server._calls.load == 0)  # noqa: SLF001 - as above

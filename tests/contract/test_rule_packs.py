@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -10,14 +10,19 @@ import pytest
 from server.pb.eligibility.v1 import explanation_pb2
 from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from tests.contract.conftest import Running, Unpack
+
 SERVICE = "/eligibility.v1.RulePackService/"
 
 
-def _call(running: Any, method: str, request: Any, kind: Any) -> Any:
+def _call(running: Running, method: str, request: Any, kind: Any) -> Any:  # noqa: ANN401 - messages
     return kind.FromString(running.call(SERVICE + method, request))
 
 
-def test_packs_are_listed_with_their_digests(running: Any) -> None:
+def test_packs_are_listed_with_their_digests(running: Running) -> None:
     answer = _call(running, "ListRulePacks", packs_pb2.ListRulePacksRequest(), packs_pb2.ListRulePacksResponse)
     pack = answer.rule_packs[0]
     assert (pack.id, pack.version, pack.digest) == ("us", "1.0.0", "ab" * 32)
@@ -27,7 +32,7 @@ def test_packs_are_listed_with_their_digests(running: Any) -> None:
     assert len(answer.digest) == 64
 
 
-def test_one_pack_and_its_criteria_can_be_read(running: Any) -> None:
+def test_one_pack_and_its_criteria_can_be_read(running: Running) -> None:
     got = _call(running, "GetRulePack", packs_pb2.GetRulePackRequest(pack_id="us"), packs_pb2.GetRulePackResponse)
     listed = _call(running, "ListCriteria", packs_pb2.ListCriteriaRequest(pack_id="us"), packs_pb2.ListCriteriaResponse)
     one = _call(
@@ -45,7 +50,7 @@ def test_one_pack_and_its_criteria_can_be_read(running: Any) -> None:
     assert criterion.references[0].title == "A label"
 
 
-def test_all_thirteen_source_attributes_are_stated(running: Any) -> None:
+def test_all_thirteen_source_attributes_are_stated(running: Running) -> None:
     request = packs_pb2.GetSourceAttributesRequest(pack_id="us")
     answer = _call(running, "GetSourceAttributes", request, packs_pb2.GetSourceAttributesResponse)
     statements = {a.kind: a.statement for a in answer.attributes}
@@ -66,7 +71,9 @@ def test_all_thirteen_source_attributes_are_stated(running: Any) -> None:
         ("GetCriterion", packs_pb2.GetCriterionRequest(criterion_id="x"), "CRITERION_NOT_FOUND"),
     ],
 )
-def test_what_is_not_there_is_not_found(running: Any, refusal: Any, method: str, request_: Any, reason: str) -> None:
+def test_what_is_not_there_is_not_found(
+    running: Running, refusal: Unpack, method: str, request_: Message, reason: str
+) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         running.call(SERVICE + method, request_)
     answer = refusal(caught.value)
@@ -74,7 +81,7 @@ def test_what_is_not_there_is_not_found(running: Any, refusal: Any, method: str,
     assert "SECRET" not in answer.message
 
 
-def test_bytes_that_are_no_message_are_refused(running: Any, refusal: Any) -> None:
+def test_bytes_that_are_no_message_are_refused(running: Running, refusal: Unpack) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         running.call(SERVICE + "GetRulePack", b"\xff\xff")
     assert refusal(caught.value).reason == "MALFORMED_MESSAGE"

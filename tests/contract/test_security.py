@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.contract.conftest import FakeEngines, Running, Serve, Unpack
+
 EVALUATE = "/eligibility.v1.EligibilityService/Evaluate"
 LIST = "/eligibility.v1.RulePackService/ListRulePacks"
 RELOAD = "/eligibility.v1.RulePackService/ReloadRulePacks"
@@ -55,7 +57,7 @@ class Authority:
         )
         return certificate, secret
 
-    def _sign(self, subject: x509.Name, key: Any, names: Any, *, is_authority: bool) -> x509.Certificate:
+    def _sign(self, subject: x509.Name, key: Any, names: Any, *, is_authority: bool) -> x509.Certificate:  # noqa: ANN401
         now = datetime.now(UTC)
         builder = (
             x509.CertificateBuilder()
@@ -90,7 +92,7 @@ class Issuer:
         entry = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
         self.path.write_text(json.dumps({"keys": [entry | {"kid": self.key_id, "use": "sig", "alg": "RS256"}]}))
 
-    def token(self, *, key: Any = None, algorithm: str = "RS256", **changes: Any) -> str:
+    def token(self, *, key: Any = None, algorithm: str = "RS256", **changes: Any) -> str:  # noqa: ANN401 - claims
         """Give a token; None takes a claim out."""
         claims = {
             "iss": ISSUER,
@@ -121,7 +123,7 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
 
 
 @pytest.fixture
-def token_server(serve: Any, authority: Authority, server_files: tuple[Path, Path], issuer: Issuer) -> Any:
+def token_server(serve: Serve, authority: Authority, server_files: tuple[Path, Path], issuer: Issuer) -> Running:
     return serve(
         credentials=grpc.ssl_channel_credentials(authority.path.read_bytes()),
         insecure=False,
@@ -134,8 +136,8 @@ def token_server(serve: Any, authority: Authority, server_files: tuple[Path, Pat
 
 
 @pytest.fixture
-def certificate_server(serve: Any, authority: Authority, server_files: tuple[Path, Path]) -> Callable[..., Any]:
-    def start(client: tuple[Path, Path] | None) -> Any:
+def certificate_server(serve: Serve, authority: Authority, server_files: tuple[Path, Path]) -> Callable[..., Running]:
+    def start(client: tuple[Path, Path] | None) -> Running:
         chain, key = (client[0].read_bytes(), client[1].read_bytes()) if client else (None, None)
         return serve(
             credentials=grpc.ssl_channel_credentials(authority.path.read_bytes(), key, chain),
@@ -157,7 +159,7 @@ def _bearer(token: str) -> list[tuple[str, str]]:
 
 
 def test_a_good_token_is_let_in(
-    token_server: Any, issuer: Issuer, request_message: service_pb2.EvaluateRequest
+    token_server: Running, issuer: Issuer, request_message: service_pb2.EvaluateRequest
 ) -> None:
     assert token_server.evaluate(request_message, metadata=_bearer(issuer.token())).decision.options
     spaced = issuer.token(roles="auditor evaluator")
@@ -195,7 +197,11 @@ def _forged(issuer: Issuer) -> dict[str, str]:
 
 
 def test_bad_tokens_are_kept_out(
-    token_server: Any, issuer: Issuer, request_message: service_pb2.EvaluateRequest, refusal: Any, engines: Any
+    token_server: Running,
+    issuer: Issuer,
+    request_message: service_pb2.EvaluateRequest,
+    refusal: Unpack,
+    engines: FakeEngines,
 ) -> None:
     for fault, token in _forged(issuer).items():
         with pytest.raises(grpc.RpcError) as caught:
@@ -207,7 +213,10 @@ def test_bad_tokens_are_kept_out(
 
 @pytest.mark.parametrize("metadata", [[], [("authorization", "Basic eDp5")], [*_bearer("a"), *_bearer("b")]])
 def test_what_is_not_one_bearer_token_is_kept_out(
-    token_server: Any, request_message: service_pb2.EvaluateRequest, refusal: Any, metadata: Any
+    token_server: Running,
+    request_message: service_pb2.EvaluateRequest,
+    refusal: Unpack,
+    metadata: list[tuple[str, str]],
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         token_server.evaluate(request_message, metadata=metadata)
@@ -215,7 +224,7 @@ def test_what_is_not_one_bearer_token_is_kept_out(
 
 
 def test_a_role_opens_its_own_methods_only(
-    token_server: Any, issuer: Issuer, request_message: service_pb2.EvaluateRequest, refusal: Any
+    token_server: Running, issuer: Issuer, request_message: service_pb2.EvaluateRequest, refusal: Unpack
 ) -> None:
     auditor = _bearer(issuer.token(roles=["auditor", "made-up"]))
     assert token_server.call(LIST, packs_pb2.ListRulePacksRequest(), metadata=auditor)
@@ -228,12 +237,15 @@ def test_a_role_opens_its_own_methods_only(
     assert refusal(caught.value).reason == "ROLE_MISSING"
 
 
-def test_health_needs_no_token(token_server: Any) -> None:
+def test_health_needs_no_token(token_server: Running) -> None:
     assert token_server.health("") == "SERVING"
 
 
 def test_a_client_certificate_gives_the_roles_of_its_names(
-    certificate_server: Any, authority: Authority, request_message: service_pb2.EvaluateRequest, refusal: Any
+    certificate_server: Callable[..., Running],
+    authority: Authority,
+    request_message: service_pb2.EvaluateRequest,
+    refusal: Unpack,
 ) -> None:
     ehr = certificate_server(authority.issue("ehr", x509.UniformResourceIdentifier("spiffe://hospital/ehr")))
     assert ehr.evaluate(request_message).decision.options
@@ -249,7 +261,7 @@ def test_a_client_certificate_gives_the_roles_of_its_names(
 
 
 def test_without_a_certificate_of_the_authority_there_is_no_connection(
-    certificate_server: Any, tmp_path: Path, request_message: service_pb2.EvaluateRequest
+    certificate_server: Callable[..., Running], tmp_path: Path, request_message: service_pb2.EvaluateRequest
 ) -> None:
     other = Authority(tmp_path, "other")
     for client in (None, other.issue("ehr", x509.UniformResourceIdentifier("spiffe://hospital/ehr"))):
@@ -259,21 +271,23 @@ def test_without_a_certificate_of_the_authority_there_is_no_connection(
 
 
 def test_a_plain_connection_to_a_tls_server_is_refused(
-    token_server: Any, request_message: service_pb2.EvaluateRequest
+    token_server: Running, request_message: service_pb2.EvaluateRequest
 ) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{token_server.port}") as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(EVALUATE)(request_message.SerializeToString(), timeout=3)
+        channel.unary_unary(EVALUATE, request_serializer=None, response_deserializer=None)(
+            request_message.SerializeToString(), timeout=3
+        )
     assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
-def test_keys_that_cannot_be_read_make_the_server_unavailable_not_open(
-    serve: Any,
+def test_keys_that_cannot_be_read_make_the_server_unavailable_not_open(  # noqa: PLR0913, PLR0917 - one fixture each
+    serve: Serve,
     authority: Authority,
     server_files: tuple[Path, Path],
     issuer: Issuer,
     tmp_path: Path,
     request_message: service_pb2.EvaluateRequest,
-    refusal: Any,
+    refusal: Unpack,
 ) -> None:
     path = tmp_path / "jwks.json"
     path.write_text("not json")

@@ -17,6 +17,8 @@ from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.contract.conftest import FakeEngines, Running, Serve, Unpack
+
 STREAM = "/eligibility.v1.EligibilityService/EvaluateStream"
 
 
@@ -27,18 +29,23 @@ class Sender:
         self.queue: SimpleQueue[bytes | None] = SimpleQueue()
 
     def __iter__(self) -> Iterator[bytes]:
+        """Give the requests as they are sent."""
         return iter(self.queue.get, None)
 
     def send(self, *messages: service_pb2.EvaluateStreamRequest | bytes) -> None:
+        """Send requests."""
         for message in messages:
             self.queue.put(message if isinstance(message, bytes) else message.SerializeToString())
 
     def close(self) -> None:
+        """Send nothing more."""
         self.queue.put(None)
 
 
-def _open(running: Any, requests: Any, timeout: float = 30) -> Any:
-    call = running.channel.stream_stream(STREAM, response_deserializer=service_pb2.EvaluateStreamResponse.FromString)
+def _open(running: Running, requests: Any, timeout: float = 30) -> Any:  # noqa: ANN401 - a grpc call
+    call = running.channel.stream_stream(
+        STREAM, request_serializer=None, response_deserializer=service_pb2.EvaluateStreamResponse.FromString
+    )
     return call(iter(requests), timeout=timeout)
 
 
@@ -48,7 +55,7 @@ def _item(base: service_pb2.EvaluateRequest, request_id: str) -> service_pb2.Eva
     return item
 
 
-def _until(condition: Any, seconds: float = 10) -> None:
+def _until(condition: Any, seconds: float = 10) -> None:  # noqa: ANN401 - a callable
     end = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
@@ -57,7 +64,7 @@ def _until(condition: Any, seconds: float = 10) -> None:
 
 
 def test_each_request_is_answered_once_under_its_own_id(
-    running: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, request_message: service_pb2.EvaluateRequest
 ) -> None:
     items = [_item(request_message, f"r{number}").SerializeToString() for number in range(200)]
     answers = list(_open(running, items))
@@ -68,7 +75,7 @@ def test_each_request_is_answered_once_under_its_own_id(
 
 
 def test_an_answer_comes_before_the_next_request_is_sent(
-    running: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, request_message: service_pb2.EvaluateRequest
 ) -> None:
     sender = Sender()
     answers = _open(running, sender)
@@ -81,7 +88,7 @@ def test_an_answer_comes_before_the_next_request_is_sent(
 
 
 def test_a_bad_request_is_answered_with_its_own_error_and_the_stream_goes_on(
-    running: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, request_message: service_pb2.EvaluateRequest
 ) -> None:
     wrong = _item(request_message, "wrong")
     wrong.request.as_of = "soon"
@@ -108,7 +115,7 @@ def test_a_bad_request_is_answered_with_its_own_error_and_the_stream_goes_on(
 
 
 def test_a_disagreement_concerns_one_request_only(
-    running: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     sender = Sender()
     answers = _open(running, sender)
@@ -122,7 +129,7 @@ def test_a_disagreement_concerns_one_request_only(
 
 
 def test_a_caller_that_stops_sending_still_gets_what_it_asked(
-    running: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    running: Running, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     engines.may_go.clear()
     sender = Sender()
@@ -135,7 +142,7 @@ def test_a_caller_that_stops_sending_still_gets_what_it_asked(
 
 
 def test_a_caller_that_falls_silent_and_leaves_gives_its_place_back(
-    serve: Any, request_message: service_pb2.EvaluateRequest
+    serve: Serve, request_message: service_pb2.EvaluateRequest
 ) -> None:
     running = serve(max_streams=1)
     for _ in range(3):
@@ -145,11 +152,11 @@ def test_a_caller_that_falls_silent_and_leaves_gives_its_place_back(
         next(answers)
         answers.cancel()
         sender.close()
-        _until(lambda: running.server._streams.load == 0)
+        _until(lambda: running.server._streams.load == 0)  # noqa: SLF001 - the only way to see the place
 
 
 def test_more_streams_than_fit_are_pushed_back(
-    serve: Any, request_message: service_pb2.EvaluateRequest, refusal: Any
+    serve: Serve, request_message: service_pb2.EvaluateRequest, refusal: Unpack
 ) -> None:
     running = serve(max_streams=1)
     sender = Sender()
@@ -163,7 +170,9 @@ def test_more_streams_than_fit_are_pushed_back(
     sender.close()
 
 
-def test_a_slow_reader_is_waited_for(serve: Any, engines: Any, request_message: service_pb2.EvaluateRequest) -> None:
+def test_a_slow_reader_is_waited_for(
+    serve: Serve, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
+) -> None:
     running = serve(stream_window=4)
     engines.outcome.decision = replace(engines.outcome.decision, disclaimer="x" * 100_000)
     count = 400
@@ -179,7 +188,7 @@ def test_a_slow_reader_is_waited_for(serve: Any, engines: Any, request_message: 
 
 
 def test_a_cancelled_stream_does_no_more_work(
-    serve: Any, engines: Any, request_message: service_pb2.EvaluateRequest
+    serve: Serve, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:
     running = serve(workers=1, stream_window=8)
     engines.may_go.clear()
@@ -187,14 +196,14 @@ def test_a_cancelled_stream_does_no_more_work(
     answers = _open(running, items)
     assert engines.begun.acquire(timeout=10)
     answers.cancel()
-    _until(lambda: running.server._streams.load == 0)
+    _until(lambda: running.server._streams.load == 0)  # noqa: SLF001 - as above
     engines.may_go.set()
-    _until(lambda: running.server._items.load == 0)
+    _until(lambda: running.server._items.load == 0)  # noqa: SLF001 - as above
     assert len(engines.asked) == 1
 
 
 def test_draining_answers_what_was_taken_in_and_says_where_it_stopped(
-    running: Any, engines: Any, request_message: service_pb2.EvaluateRequest, refusal: Any
+    running: Running, engines: FakeEngines, request_message: service_pb2.EvaluateRequest, refusal: Unpack
 ) -> None:
     engines.may_go.clear()
     sender = Sender()

@@ -121,7 +121,8 @@ class Regime:
 
 
 REGIMES = (
-    Regime("complete, one fact off", missing=0.0, random=0.012),
+    Regime("complete, one or two facts off", missing=0.0, random=0.02, contradicted=0.0),
+    Regime("one or two facts missing", missing=0.02, random=0.02, contradicted=0.0),
     Regime("almost complete, mostly benign", missing=0.05, random=0.04),
     Regime("mostly benign", missing=0.20, random=0.06),
     Regime("complete, anything goes", missing=0.02, random=0.9, contradicted=0.3),

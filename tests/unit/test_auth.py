@@ -15,7 +15,7 @@ from server.faults import Fault
 from server.interceptors.auth import KeySet
 from server.interceptors.callers import OPEN_METHODS, ROLES, ROLES_BY_METHOD, Caller, may_call
 from server.interceptors.errors import fault_of, place_of, status_of
-from server.rpc import eligibility, rule_packs
+from server.pb.eligibility.v1 import eligibility_service_pb2, rule_pack_service_pb2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +68,8 @@ def test_a_set_without_a_usable_key_makes_tokens_unjudgeable(tmp_path: Path, con
 
 def test_every_method_says_who_may_call_it() -> None:
     services = [
-        eligibility.service_pb2.DESCRIPTOR.services_by_name["EligibilityService"],
-        rule_packs.packs_pb2.DESCRIPTOR.services_by_name["RulePackService"],
+        eligibility_service_pb2.DESCRIPTOR.services_by_name["EligibilityService"],
+        rule_pack_service_pb2.DESCRIPTOR.services_by_name["RulePackService"],
     ]
     methods = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
     assert {m for m in ROLES_BY_METHOD if m.startswith("/eligibility.")} == methods

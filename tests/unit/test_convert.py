@@ -125,13 +125,13 @@ def test_a_decimal_survives_the_wire(value: object) -> None:
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_any_bytes_are_read_or_refused(data: bytes, is_streamed: bool) -> None:
-    from server.faults import Fault
+def test_any_bytes_are_read_or_refused(data: bytes, is_streamed: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+    from server.faults import Fault  # noqa: PLC0415 - only here
 
     try:
         request = read_request(data, 10, is_streamed=is_streamed)
     except Fault as fault:
-        assert fault.reason == "MALFORMED_MESSAGE"
+        assert fault.reason == "MALFORMED_MESSAGE"  # noqa: PT017
     else:
         assert request.violations or request.jurisdiction
 

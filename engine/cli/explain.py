@@ -1,0 +1,88 @@
+"""`eligibility explain`: the whole argument for each answer, with the facts that were read and the sources."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+from rich.console import Console
+
+from engine.cli.invocation import EXIT_CODES, GOOD, complain, engines_option, open_rules, rules_options, worst
+from engine.cli.output import as_line, decision_to_json
+from engine.cli.panel import Decided, Undecided, decide, expand, watched
+from engine.cli.sheet import print_sheet
+
+if TYPE_CHECKING:
+    from engine.pack.load import RuleBook
+
+
+@click.command(
+    epilog=f"""Example: eligibility explain examples/patients/emergency.json --format html --output emergency.html
+
+{EXIT_CODES}"""
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE|-...")
+@click.option("--format", "form", type=click.Choice(["text", "html", "json"]), default="text", show_default=True)
+@click.option(
+    "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write here, not to the terminal."
+)
+@click.option("--all", "is_full", is_flag=True, help="List every criterion in force, also those that do not apply.")
+@engines_option
+@rules_options
+@click.pass_context
+def explain(  # noqa: PLR0913 - one parameter for each option
+    ctx: click.Context,
+    *,
+    files: tuple[str, ...],
+    form: str,
+    output: Path | None,
+    is_full: bool,
+    engines: str,
+    rules: Path | None,
+    unlocked: bool,
+) -> None:
+    """Explain the answer for each patient of the case files, with what was read and every source.
+
+    The html page stands alone: it needs no network and no other file.
+    """
+    from engine.evaluator.agree import Evaluator  # noqa: PLC0415 - not needed for `--help`
+
+    paths = expand(files)
+    book = open_rules(rules, unlocked=unlocked)
+    evaluator = Evaluator(book, "both" if engines == "both" else "interpret", sessions=1)
+    exit_code = GOOD
+    decided: list[Decided] = []
+    try:
+        for outcome in watched(decide(paths, evaluator, is_full=is_full), "explaining"):
+            exit_code = worst(exit_code, outcome.exit_code)
+            if isinstance(outcome, Undecided):
+                complain(str(outcome))
+            else:
+                decided.append(outcome)
+    finally:
+        evaluator.close()
+    with ExitStack() as opened:
+        target = opened.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
+        _write(decided, form, book, target)
+    ctx.exit(exit_code)
+
+
+def _write(decided: list[Decided], form: str, book: RuleBook, target: TextIO) -> None:
+    if form == "html":
+        from engine.page.render import render_decisions  # noqa: PLC0415 - only this form needs the page
+
+        target.write(render_decisions([(_name(d), d.decision) for d in decided]))
+    elif form == "json":
+        target.writelines(f"{as_line(decision_to_json(d.decision, d.case.id))}\n" for d in decided)
+    else:
+        console = Console(file=target, highlight=False)
+        for d in decided:
+            print_sheet(console, d.case, d.decision, book, is_detailed=True)
+
+
+def _name(decided: Decided) -> str:
+    case = decided.case
+    return f"{case.id}: {case.title}" if case.title else case.id

@@ -1,0 +1,133 @@
+"""What the commands share: where the rules are, which engines run, what an exit code says.
+
+| exit code | says |
+|---|---|
+| 0 | all went well, and every answer is final |
+| 1 | a fault: a case or the rules cannot be read, a check failed, an engine failed |
+| 2 | the command was called wrongly |
+| 3 | an answer cannot be trusted and is not shown: the engines disagree |
+| 4 | an answer is provisional: a fact that decides triage, an option or coverage is missing |
+
+Where several hold, 3 wins over 1, and 1 over 4.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from engine.cli.strict_json import printable
+from engine.errors import EngineError, RulePackError
+
+if TYPE_CHECKING:
+    from engine.pack.load import RuleBook
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+GOOD, FAULT, USAGE, INTEGRITY, PROVISIONAL = 0, 1, 2, 3, 4
+_PRECEDENCE = (INTEGRITY, FAULT, PROVISIONAL, GOOD)
+
+RULES_VARIABLE = "ELIGIBILITY_RULES"
+_RULES_FOLDERS = (Path("rules"), Path("/opt/eligibility/rules"))
+
+EXIT_CODES = (
+    "Exit codes: 0 good; 1 a fault; 2 wrong usage; 3 the engines disagree; 4 an answer is provisional, because a fact "
+    "that decides is missing."
+)
+
+
+def worst(one: int, other: int) -> int:
+    """Give the exit code that weighs more."""
+    return min(one, other, key=_PRECEDENCE.index)
+
+
+def complain(text: str) -> None:
+    """Say on standard error what went wrong, one line for each line."""
+    for line in text.splitlines():
+        click.echo(f"eligibility: {printable(line)}", err=True)
+
+
+def rules_options(command: F) -> F:
+    """Add what says where the rules are and whether they must be those of the lock."""
+    command = click.option(
+        "--unlocked", is_flag=True, help="Take rule packs that differ from packs.lock, while they are being written."
+    )(command)
+    return click.option(
+        "--rules",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        envvar=RULES_VARIABLE,
+        show_envvar=True,
+        help="Folder of the rule packs.  [default: ./rules, else /opt/eligibility/rules]",
+    )(command)
+
+
+def engines_option(command: F) -> F:
+    """Add the choice of engines."""
+    return click.option(
+        "--engines",
+        type=click.Choice(["both", "interpret"]),
+        default="both",
+        show_default=True,
+        help="Engines that compute a decision; two of them must agree on it.",
+    )(command)
+
+
+def open_rules(folder: Path | None, *, unlocked: bool) -> RuleBook:
+    """Load the rules.
+
+    Args:
+        folder: where they are; None for the first of the default places that exists.
+        unlocked: take packs that differ from packs.lock.
+
+    Raises:
+        click.UsageError: there is no folder of rules.
+        RulePackError: the rules cannot be used.
+
+    """
+    from engine.pack.load import load_rules  # noqa: PLC0415 - not needed for `--help`
+
+    found = folder or next((f for f in _RULES_FOLDERS if f.is_dir()), None)
+    if found is None:
+        raise click.UsageError(f"there is no folder `rules` here; give --rules PATH or set {RULES_VARIABLE}")
+    return load_rules(found, is_locked=not unlocked)
+
+
+class Mounted(click.Group):
+    """A group of commands, each imported when it is asked for, whose errors become exit codes and one line each."""
+
+    def __init__(self, places: dict[str, str], **more: Any) -> None:  # noqa: ANN401 - as click takes them
+        """Mount commands by name; a place is `module:command`."""
+        super().__init__(**more)
+        self.places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands that exist."""
+        mounted = [name for name, place in self.places.items() if find_spec(place.split(":")[0]) is not None]
+        return [*mounted, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self.list_commands(ctx) or cmd_name not in self.places:
+            return super().get_command(ctx, cmd_name)
+        module, name = self.places[cmd_name].split(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)  # noqa: S101 - what is mounted is a command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
+        """Run a command; an error of the engine that it did not answer itself ends it with exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except RulePackError as error:
+            complain(f"the rule packs cannot be used\n{error}")
+        except EngineError as error:
+            complain(str(error))
+        except OSError as error:
+            complain(f"`{error.filename}` cannot be read or written: {os.strerror(error.errno or 0).lower()}")
+        ctx.exit(FAULT)

@@ -1,0 +1,129 @@
+"""Many cases decided one after the other; one that cannot be decided never stops the others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from engine.cli.case_file import Case, UnreadableCase, read_cases
+from engine.cli.invocation import FAULT, GOOD, INTEGRITY, PROVISIONAL
+from engine.errors import EnginesDisagree, EvaluationError, NoRulePackError
+
+if TYPE_CHECKING:
+    from engine.evaluator.agree import Evaluator
+    from engine.evaluator.decision import Decision
+
+STANDARD_INPUT = "-"
+_SUFFIXES = {".json", ".jsonl"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A case and its decision."""
+
+    case: Case
+    decision: Decision
+
+    @property
+    def exit_code(self) -> int:
+        """Whether the answer is final."""
+        return PROVISIONAL if is_provisional(self.decision) else GOOD
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A case without a decision, and why. `case` is None if it could not be read."""
+
+    file: str
+    id: str
+    reasons: tuple[str, ...]
+    exit_code: int
+    case: Case | None = None
+    is_without_pack: bool = False
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.file}: case `{self.id}`: {reason}" for reason in self.reasons)
+
+
+Outcome: TypeAlias = Decided | Undecided
+
+
+def is_provisional(decision: Decision) -> bool:
+    """Say whether a missing fact leaves triage, an option or coverage undecided."""
+    answers = [option.status for option in decision.options]
+    coverage = decision.coverage
+    return decision.triage.provisional or "insufficient_data" in {*answers, coverage.status if coverage else ""}
+
+
+def expand(paths: Iterable[str]) -> list[str]:
+    """Give the files that are meant: of a folder, its .json and .jsonl files by name.
+
+    Raises:
+        click.UsageError: a file does not exist, or a folder holds no case file.
+
+    """
+    files: list[str] = []
+    for text in paths:
+        path = Path(text)
+        if text == STANDARD_INPUT or path.is_file():
+            files.append(text)
+        elif path.is_dir():
+            found = sorted(str(p) for p in path.iterdir() if p.suffix in _SUFFIXES)
+            if not found:
+                raise click.UsageError(f"folder `{text}` holds no .json or .jsonl file")
+            files += found
+        else:
+            raise click.UsageError(f"file `{text}` does not exist; `-` reads standard input")
+    return files
+
+
+def decide(files: Iterable[str], evaluator: Evaluator, *, is_full: bool = False) -> Iterator[Outcome]:
+    """Read cases and decide them, in their order.
+
+    Args:
+        files: paths, or `-` for standard input.
+        evaluator: its rule book says how facts are read.
+        is_full: explain every criterion in force.
+
+    """
+    for file in files:
+        with ExitStack() as opened:
+            stream = sys.stdin.buffer if file == STANDARD_INPUT else opened.enter_context(Path(file).open("rb"))
+            for case in read_cases(stream, evaluator.rules):
+                yield _decide(file, case, evaluator, is_full=is_full)
+
+
+def _decide(file: str, case: Case | UnreadableCase, evaluator: Evaluator, *, is_full: bool) -> Outcome:
+    if isinstance(case, UnreadableCase):
+        reasons = tuple(f"{v.path}: {v.message}" if v.path else v.message for v in case.violations)
+        return Undecided(file, case.id, reasons, FAULT)
+    try:
+        outcome = evaluator.evaluate(case.facts, case.jurisdiction, case.payer_id, case.as_of, is_full=is_full)
+    except NoRulePackError as error:
+        return Undecided(file, case.id, (str(error),), FAULT, case, is_without_pack=True)
+    except EnginesDisagree as error:
+        return Undecided(file, case.id, (str(error),), INTEGRITY, case)
+    except EvaluationError as error:
+        return Undecided(file, case.id, (str(error),), FAULT, case)
+    return Decided(case, outcome.decision)
+
+
+def watched(outcomes: Iterable[Outcome], what: str) -> Iterator[Outcome]:
+    """Pass outcomes on and, on a terminal that shows nothing else meanwhile, count them as they come."""
+    console = Console(stderr=True)
+    if not console.is_terminal or sys.stdout.isatty():
+        yield from outcomes
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield from progress.track(outcomes, description=what, total=None)
+
+

@@ -1,0 +1,260 @@
+"""One patient's decision as text for a person at a terminal.
+
+What cannot wait comes first: a high or emergency suicide risk stands above everything, the patient's own line included.
+Sentences about the patient come from the decision; the words here only head and join them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from engine.cli.strict_json import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from engine.cli.case_file import Case
+    from engine.evaluator.decision import CriterionFinding, Decision, OptionAnswer, Question, Referral, ShownItem
+    from engine.pack.load import RuleBook
+
+PLAIN_WIDTH = 100
+"""Columns where the output is no terminal."""
+
+_DIGEST_SHOWN = 12
+_URGENT = {"high", "emergency"}
+_STYLES = {
+    "eligible": "bold green",
+    "eligible_with_precautions": "bold green",
+    "deferred": "bold yellow",
+    "insufficient_data": "bold yellow",
+    "not_indicated": "bold",
+    "not_recommended": "bold red",
+    "contraindicated": "bold red",
+}
+_SIDES = {"for": "For", "against": "Against", "cautioning": "To weigh", "unresolved": "Not settled"}
+_READ = {"read", "engine"}
+
+
+def print_sheet(
+    console: Console,
+    case: Case,
+    decision: Decision,
+    book: RuleBook,
+    *,
+    is_detailed: bool = False,
+) -> None:
+    """Print a decision.
+
+    Args:
+        console: where; it has colors only if it is a terminal.
+        case: whose decision it is.
+        decision: the decision.
+        book: the rules it rests on, for the words of facts and referrals.
+        is_detailed: with the facts that were read, the sources and the notes.
+
+    """
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    with console.capture() as written:
+        for part in _Sheet(decision, book, is_detailed=is_detailed).parts(case):
+            console.print(part)
+    console.file.writelines(f"{line.rstrip()}\n" for line in written.get().splitlines())
+
+
+class _Sheet:
+    def __init__(self, decision: Decision, book: RuleBook, *, is_detailed: bool) -> None:
+        self.decision = decision
+        self.labels = {name: definition.label for name, definition in book.facts.items()}
+        self.kinds = {kind: words for pack in book.packs.values() for kind, words in pack.referral_kinds.items()}
+        self.is_detailed = is_detailed
+        self.titles = {option.option: option.title for option in decision.options}
+
+    def parts(self, case: Case) -> Iterator[RenderableType]:
+        """Everything, from what cannot wait to what it rests on."""
+        decision = self.decision
+        is_urgent = decision.triage.level in _URGENT
+        name = f"{case.id}  {printable(case.title)}".rstrip()
+        payer = f", payer {case.payer_id}" if case.payer_id else ""
+        header = Text.assemble((name, "bold"), f"\n{decision.jurisdiction}{payer}, as of {decision.as_of}")
+        if is_urgent:
+            yield Panel(_stack(self._risk()), title=Text(f"FIRST, FOR {case.id}"), border_style="bold red")
+            yield header
+        else:
+            yield header
+            yield _stack(self._risk())
+        yield Text()
+        by_name = {option.option: option for option in decision.options}
+        for place, option in enumerate(decision.option_order, 1):
+            yield from self._option(place, by_name[option])
+        yield from self._coverage()
+        yield from self._questions("Questions, the most useful first", decision.missing)
+        yield from self._questions("Also worth asking; no answer depends on it", decision.also_ask)
+        yield from self._end()
+
+    # What cannot wait
+
+    def _risk(self) -> Iterator[RenderableType]:
+        triage = self.decision.triage
+        style = "bold red" if triage.level in _URGENT else "bold"
+        standing = " (provisional: what would settle it is among the questions)" if triage.provisional else ""
+        yield Text.assemble("Suicide risk: ", (triage.level.upper(), style), standing)
+        yield _bullets(_because(finding) for finding in triage.criteria if finding.truth == "met")
+        urgent = [r for r in self.decision.referrals if r.state == "unresolved" and r.urgency == "emergency"]
+        yield from _listed("Rule out now", (self._referral(r) for r in urgent), "bold red")
+        required = [r for r in self.decision.referrals if r.state == "required"]
+        yield from _listed("Refer", (self._referral(r) for r in required), "bold")
+        others = [r for r in self.decision.referrals if r.state == "unresolved" and r.urgency != "emergency"]
+        yield from _listed("Referrals not settled", (self._referral(r) for r in others), "bold")
+
+    def _referral(self, referral: Referral) -> Text:
+        kind = self.kinds.get(referral.kind, _words(referral.kind))
+        return Text.assemble((f"{kind}, {_words(referral.urgency)}: ", "bold"), referral.because, _ids(referral.criteria))
+
+    # Options
+
+    def _option(self, place: int, option: OptionAnswer) -> Iterator[RenderableType]:
+        yield Text.assemble(
+            (f"{place}. {option.title}: ", "bold"),
+            (_words(option.status), _STYLES[option.status]),
+        )
+        yield _indented(Text(f"{_words(option.authorization).capitalize()}. {option.summary}"))
+        others = [_words(status) for status in option.could_be if status != option.status]
+        if others:
+            yield _indented(Text(f"It could become: {', '.join(others)}."))
+        if option.missing:
+            yield _indented(Text(f"Missing: {self._labels(option.missing)}."))
+        findings = {finding.id: finding for finding in option.criteria}
+        holding = [Text.assemble(findings[i].title, _ids([i])) for i in option.why_not if i in findings]
+        yield from _listed("Why not better", holding)
+        for side, words in _SIDES.items():
+            yield from _listed(words, (self._finding(f) for f in option.criteria if f.side == side))
+        yield from _listed("Plan", map(_item, option.plan))
+        yield from _listed("Dosing", map(_item, option.dosing))
+        yield from _listed("Monitoring", map(_item, option.monitoring))
+        if self.is_detailed:
+            yield from _listed("Notes", map(_item, option.notes))
+        yield Text()
+
+    def _finding(self, finding: CriterionFinding) -> RenderableType:
+        text = _because(finding)
+        if not self.is_detailed:
+            return text
+        lines = [text]
+        read = [f"{f.label}: {_value(f.value, f.date, f.source)}" for f in finding.facts]
+        if read:
+            lines.append(Text(f"Read: {'; '.join(read)}.", "dim"))
+        lines += [Text(f"Source: {r.title}, {r.section}: {r.supports}.", "dim") for r in finding.references]
+        if finding.confirmed not in _READ:
+            lines.append(Text(f"The source is {finding.confirmed}.", "dim"))
+        lines += [Text(t, "dim") for t in (finding.contested and f"Contested: {finding.contested}", finding.note) if t]
+        return _stack(lines)
+
+    def _coverage(self) -> Iterator[RenderableType]:
+        coverage = self.decision.coverage
+        if coverage is None:
+            return
+        yield Text.assemble((f"Coverage by {coverage.payer_id}: ", "bold"), (_words(coverage.status), "bold"))
+        yield _bullets(self._finding(finding) for finding in coverage.criteria)
+        if self.is_detailed:
+            yield from _listed("Notes", map(_item, coverage.notes))
+        yield Text()
+
+    # What is missing, and what the answer rests on
+
+    def _questions(self, heading: str, questions: Iterable[Question]) -> Iterator[RenderableType]:
+        rows = [
+            Text.assemble(q.question, (f" ({', '.join(self.titles.get(p, p) for p in q.purposes)})", "dim"))
+            if q.purposes
+            else Text(q.question)
+            for q in questions
+        ]
+        if rows:
+            yield Text(heading, "bold")
+            yield _bullets(rows, numbered=True)
+            yield Text()
+
+    def _end(self) -> Iterator[RenderableType]:
+        decision = self.decision
+        unusable = [Text(f"{self._labels([u.fact])}: {u.reason} ({printable(u.path)})") for u in decision.unusable]
+        if unusable:
+            yield Text("Came, but cannot be used, and counts as missing", "bold")
+            yield _bullets(unusable)
+            yield Text()
+        if decision.changes_on is not None:
+            change = decision.changes_on
+            by = f" ({self._labels([change.fact])})" if change.fact else " (the rules change)"
+            yield Text(
+                f"By time alone: from {change.date} on, {self.titles.get(change.option, change.option)} would be "
+                f"{_words(change.to)}{by}."
+            )
+        engines = decision.engines
+        ran = "both engines, which agree" if engines.mode == "both" else "one engine; nothing was compared"
+        packs = ", ".join(f"{p.id} {p.version} ({p.digest[:_DIGEST_SHOWN]})" for p in decision.packs)
+        yield Text(f"Rules: {packs}. Computed by {ran}.", "dim")
+        yield Text(decision.disclaimer, "dim italic")
+        yield Text()
+
+    def _labels(self, facts: Iterable[str]) -> str:
+        return ", ".join(self.labels.get(fact, _words(fact)) for fact in facts)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _value(value: str | None, date: str, source: str) -> str:
+    origin = ", ".join(filter(None, (date, printable(source))))
+    shown = "not known" if value is None else printable(value)
+    return f"{shown} ({origin})" if origin else shown
+
+
+def _ids(ids: Iterable[str]) -> tuple[str, str]:
+    return f" [{', '.join(ids)}]", "dim"
+
+
+def _because(finding: CriterionFinding) -> Text:
+    visit = " This concerns today's visit only." if finding.visit_level else ""
+    title = "" if finding.truth == "met" else f"{finding.title}: "
+    return Text.assemble(title, printable(finding.because), visit, _ids([finding.id]))
+
+
+def _item(item: ShownItem) -> Text:
+    source = "" if item.confirmed in _READ else f" (source {item.confirmed})"
+    return Text.assemble(printable(item.text), (source, "dim"), _ids([item.id]))
+
+
+def _listed(heading: str, rows: Iterable[RenderableType], style: str = "") -> Iterator[RenderableType]:
+    items = list(rows)
+    if items:
+        yield _indented(Text(heading, style))
+        yield _bullets(items, indent=4)
+
+
+def _bullets(rows: Iterable[RenderableType], *, numbered: bool = False, indent: int = 2) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(ratio=1)
+    for place, row in enumerate(rows, 1):
+        grid.add_row(f"{place}." if numbered else "-", row)
+    return Padding(grid, (0, 0, 0, indent)) if grid.row_count else _NOTHING
+
+
+def _indented(part: RenderableType) -> RenderableType:
+    return Padding(part, (0, 0, 0, 2))
+
+
+def _stack(parts: Iterable[RenderableType]) -> RenderableType:
+    grid = Table.grid()
+    for part in parts:
+        if part is not _NOTHING:
+            grid.add_row(part)
+    return grid
+
+
+_NOTHING = Text(end="")

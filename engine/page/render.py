@@ -1,0 +1,268 @@
+"""Decisions as one page of HTML that stands alone: no script, no network, every text escaped.
+
+Nothing is concluded here: the page puts what a decision says into reading order, safety first.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from engine.evaluator.decision import (
+        CriterionFinding,
+        Decision,
+        FactRead,
+        OptionAnswer,
+        Question,
+        Referral,
+        ShownItem,
+        Side,
+    )
+
+T = TypeVar("T")
+Words: TypeAlias = Mapping[str, str]
+
+LONGEST = 160
+DIGEST_DIGITS = 12
+
+_GROUPS: Mapping[Side, str] = {
+    "for": "For",
+    "against": "Against, or not met",
+    "cautioning": "Cautioning",
+    "unresolved": "Unresolved",
+    "informing": "For information",
+}
+_SHOWN: Words = {"plan": "Plan", "dosing": "Dosing", "monitoring": "Monitoring and warnings", "notes": "Notes"}
+_TONES: Words = {
+    "eligible": "met",
+    "eligible_with_precautions": "weigh",
+    "deferred": "wait",
+    "insufficient_data": "ask",
+    "not_indicated": "unmet",
+    "not_recommended": "barred",
+    "contraindicated": "barred",
+    "covered": "met",
+    "prior_approval": "weigh",
+    "not_met": "unmet",
+    "not_covered": "barred",
+}
+_AUTHORIZATIONS: Words = {"labeled": "labeled", "off_label": "off-label", "standard_care": "standard care"}
+_CONFIRMATIONS: Words = {
+    "read": "read in the source it cites",
+    "read (secondary)": "read in another source that reports it",
+    "partly read": "read in part",
+    "unconfirmed": "unconfirmed: to be checked against the source before clinical use",
+    "engine": "a decision of this engine, not of a clinical source",
+}
+_MARKS: Words = {
+    "read (secondary)": "read in another source",
+    "partly read": "read in part",
+    "unconfirmed": "unconfirmed",
+    "engine": "engine decision",
+}
+_PURPOSES: Words = {"triage": "suicide-risk triage", "coverage": "coverage"}
+_URGENT_LEVELS = frozenset({"high", "emergency"})
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def render_decisions(items: Sequence[tuple[str, Decision]]) -> str:
+    """Render decisions, each with its case id, as one self-contained HTML page.
+
+    Args:
+        items: pairs of case id and decision, in the order in which they are to be read. The case id is all the page
+            says about who the patient is.
+
+    """
+    cases = [_Case(f"c{number}", name, decision) for number, (name, decision) in enumerate(items, 1)]
+    return _environment().get_template("page.html.j2").render(cases=cases)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A criterion at its place on the page. `is_deciding`: it holds the status down."""
+
+    anchor: str
+    finding: CriterionFinding
+    is_deciding: bool
+
+    @property
+    def has_dates(self) -> bool:
+        return any(f.date for f in self.finding.facts)
+
+    @property
+    def has_sources(self) -> bool:
+        return any(f.source for f in self.finding.facts)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the plan, the dosing, the monitoring or the notes; `entry` is its criterion, if the decision has it."""
+
+    item: ShownItem
+    entry: _Entry | None
+
+
+@dataclass(frozen=True)
+class _Option:
+    """One option in reading order."""
+
+    anchor: str
+    answer: OptionAnswer
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What else the status could be, once missing facts are known."""
+        return tuple(s for s in self.answer.could_be if s != self.answer.status)
+
+    @cached_property
+    def entries(self) -> tuple[_Entry, ...]:
+        why_not = set(self.answer.why_not)
+        return tuple(
+            _Entry(f"{self.anchor}-{number}", finding, finding.id in why_not)
+            for number, finding in enumerate(self.answer.criteria, 1)
+        )
+
+    @property
+    def deciding(self) -> tuple[_Entry, ...]:
+        return tuple(e for e in self.entries if e.is_deciding)
+
+    @cached_property
+    def shown(self) -> tuple[tuple[str, tuple[_Line, ...]], ...]:
+        """Pairs of heading and lines; only those with lines."""
+        entries = {e.finding.id: e for e in self.entries if e.finding.side == "informing"}
+        sections = (
+            (heading, tuple(_Line(item, entries.get(item.id)) for item in getattr(self.answer, place)))
+            for place, heading in _SHOWN.items()
+        )
+        return tuple((heading, lines) for heading, lines in sections if lines)
+
+    @property
+    def groups(self) -> Iterator[tuple[str, str, tuple[_Entry, ...]]]:
+        """Side, heading and criteria, without those that stand in the plan or beside it; deciding ones first."""
+        placed = {line.entry.anchor for _, lines in self.shown for line in lines if line.entry}
+        for side, heading in _GROUPS.items():
+            found = [e for e in self.entries if e.finding.side == side and e.anchor not in placed]
+            if found:
+                yield side, heading, tuple(sorted(found, key=lambda e: (not e.is_deciding, not e.finding.is_reported)))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One decision in reading order. `anchor` begins every anchor of it: nothing that a caller wrote becomes one."""
+
+    anchor: str
+    name: str
+    decision: Decision
+
+    @cached_property
+    def options(self) -> tuple[_Option, ...]:
+        """The options in the order of the decision; one that it leaves out comes last."""
+        order = {option: place for place, option in enumerate(self.decision.option_order)}
+        answers = sorted(self.decision.options, key=lambda o: order.get(o.option, len(order)))
+        return tuple(_Option(f"{self.anchor}-o{number}", answer) for number, answer in enumerate(answers, 1))
+
+    @cached_property
+    def triage(self) -> tuple[_Entry, ...]:
+        return self._entries("t", self.decision.triage.criteria)
+
+    @cached_property
+    def coverage(self) -> tuple[_Entry, ...]:
+        return self._entries("p", self.decision.coverage.criteria if self.decision.coverage else ())
+
+    def _entries(self, prefix: str, findings: Sequence[CriterionFinding]) -> tuple[_Entry, ...]:
+        return tuple(
+            _Entry(f"{self.anchor}-{prefix}{number}", f, is_deciding=False) for number, f in enumerate(findings, 1)
+        )
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a safety block stands above the options."""
+        return self.decision.triage.level in _URGENT_LEVELS or any(
+            r.urgency == "emergency" for r in self.decision.referrals
+        )
+
+    @property
+    def urgent(self) -> tuple[Referral, ...]:
+        """The referrals of the safety block that are required."""
+        return tuple(r for r in self.decision.referrals if self._is_first(r) and r.state == "required")
+
+    @property
+    def to_rule_out(self) -> tuple[Referral, ...]:
+        """The referrals of the safety block of which it is not known yet whether they are needed."""
+        return tuple(r for r in self.decision.referrals if self._is_first(r) and r.state == "unresolved")
+
+    @property
+    def later(self) -> tuple[Referral, ...]:
+        """The referrals that the safety block leaves out."""
+        return tuple(r for r in self.decision.referrals if not self._is_first(r))
+
+    def _is_first(self, referral: Referral) -> bool:
+        return self.is_urgent and referral.urgency != "routine"
+
+    @cached_property
+    def labels(self) -> Words:
+        """Labels of the facts that some criterion read."""
+        return {f.fact: f.label for f in self._facts()}
+
+    def _facts(self) -> Iterator[FactRead]:
+        for entry in (*self.triage, *(e for o in self.options for e in o.entries), *self.coverage):
+            yield from entry.finding.facts
+
+    def label(self, fact: str) -> str:
+        return self.labels.get(fact) or fact.replace("_", " ")
+
+    def option_title(self, option: str) -> str:
+        return next((o.answer.title for o in self.options if o.answer.option == option), option)
+
+    def purposes(self, question: Question) -> str:
+        return ", ".join(_PURPOSES.get(p) or self.option_title(p) for p in question.purposes)
+
+
+def _visible(value: T) -> T | str:
+    """Make what would be invisible, or would reorder its surroundings, visible as its code point."""
+    if isinstance(value, Markup):
+        return value
+    return "".join(
+        f"[U+{ord(c):04X}]" if c not in "\t\n" and unicodedata.category(c) in _INVISIBLE else c for c in str(value)
+    )
+
+
+def _brief(text: str) -> str:
+    """Cut a text of the caller that is too long to be read, and say how long it was."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("engine.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"brief": _brief, "words": _words, "capital": _capital}
+    environment.globals |= {
+        "tones": _TONES,
+        "authorizations": _AUTHORIZATIONS,
+        "confirmations": _CONFIRMATIONS,
+        "marks": _MARKS,
+        "digest_digits": DIGEST_DIGITS,
+    }
+    return environment

@@ -1,0 +1,5 @@
+"""Lets `python -m server.command` do what `eligibility` does."""
+
+from server.command import main
+
+main()
