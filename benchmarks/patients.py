@@ -1,19 +1,22 @@
-"""Made-up patients for the measurements, drawn from the data dictionary and the compiled rules alone.
+"""Made-up patients for the measurements.
 
-A fully known patient has a value for every fact; it starts from one for whom as much as possible is open and differs from
-it in a few facts, so that statuses of every kind occur. A partly known one lacks some of these facts, as patients do.
+A fully known patient differs in a few facts from the one in `patient.json`, so that statuses of every kind occur; the
+changes are drawn from the data dictionary and from the numbers with which the rules compare. A partly known patient lacks
+some facts, as patients do. No patient here ever lived.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.stages import LEVELS, PackSet, comparisons, level_of
+from engine.compiler.stages import PackSet, comparisons, level_of
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
 from engine.facts import PatientFacts, read_facts
@@ -25,12 +28,10 @@ if TYPE_CHECKING:
     from engine.pack.load import RuleBook
 
 AS_OF = date(2025, 6, 2)
-MOST_CHANGED = 4
+BASE = Path(__file__).with_name("patient.json")
+MOST_CHANGED = 6
 MOST_MISSING = 8
-_STEPS = 5000
-_OLDEST = 900
-_MOST_TRIALS = 3
-_WORST = len(LEVELS)
+_OLDEST_DAYS = 900
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,20 @@ class Clinic:
     """Draws patients for one compiled pack set; the same seed gives the same patients."""
 
     def __init__(self, book: RuleBook, packs: PackSet, seed: int = 1) -> None:
-        """Find the patient to start from."""
+        """Read the patient from whom the others differ."""
         self._book = book
         self._packs = packs
         self._random = random.Random(seed)  # noqa: S311 - patients, not secrets
         self._interpreter = Interpreter(packs.compiled)
         self._cuts = _cuts(packs)
-        self._base = self._find_base()
+        self._base: dict[str, object] = json.loads(BASE.read_text())
+
+    def base(self) -> Patient:
+        """Give the patient from whom the others differ."""
+        return self._read(self._base)
 
     def known(self, count: int) -> list[Patient]:
-        """Draw fully known patients: nothing is missing, unusable or contradictory."""
+        """Draw fully known patients: no criterion is undecided, nothing is unusable or contradictory."""
         found: list[Patient] = []
         while len(found) < count:
             raw = dict(self._base)
@@ -80,31 +85,6 @@ class Clinic:
         facts = read_facts(self._book.facts, self._book.dictionary.constraints, raw, AS_OF)
         return Patient(raw, facts, prepare(self._book, self._packs, facts))
 
-    def _find_base(self) -> dict[str, object]:
-        """Walk to a patient to whom every option is as open as it can be: one or two facts at a time, never down."""
-        raw = {name: self._draw(definition) for name, definition in self._book.facts.items()}
-        best = self._openness(raw)
-        for _ in range(_STEPS):
-            names = self._random.sample(sorted(raw), self._random.randint(1, 2))
-            tried = {**raw, **{name: self._redraw(name, raw[name]) for name in names}}
-            openness = self._openness(tried)
-            if openness >= best:
-                raw, best = tried, openness
-        return raw
-
-    def _openness(self, raw: Mapping[str, object]) -> int:
-        """Count what stands against the options, the worse the more; what is unknown or unusable counts too."""
-        patient = self._read(raw)
-        values = self._interpreter.evaluate(patient.inputs).values
-        cost = len(patient.facts.unusable) * _WORST
-        for name, criterion in self._packs.criteria.items():
-            level = level_of(criterion)
-            if criterion.effect in {"indicates", "requires"}:
-                cost += 0 if values[name] is True else _WORST
-            elif level is not None and values[name] is not False:
-                cost += len(LEVELS) - LEVELS.index(level)
-        return -cost
-
     def _is_whole(self, patient: Patient) -> bool:
         if patient.facts.unusable:
             return False
@@ -116,47 +96,35 @@ class Clinic:
         )
 
     def _redraw(self, name: str, value: object) -> object:
-        """Draw a fact again; of a list of records, one record or one field of it."""
+        """Draw a fact again; of a list of records, one field of one."""
         definition = self._book.facts[name]
-        if not isinstance(value, list) or definition.type != "records" or not value:
+        if definition.type != "records" or not isinstance(value, list) or not value:
             return self._draw(definition)
         records = [dict(record) for record in value]
-        position = self._random.randrange(len(records) + 1)
-        if position == len(records):
-            return [*records, self._trial(definition)][-_MOST_TRIALS:]
-        field = self._random.choice([f for f in definition.fields if f.type in {"int", "decimal", "enum", "code"}])
-        records[position][field.id] = self._draw(field)
+        field = self._random.choice([f for f in definition.fields if f.type in {"int", "decimal", "enum"}])
+        self._random.choice(records)[field.id] = self._draw(field)
         return records
 
     def _draw(self, definition: FactDefinition) -> object:
         pick = self._random
+        near = self._cuts.get(definition.id, [])
         match definition.type:
             case "bool":
                 return pick.choice((False, True))
             case "enum":
                 return pick.choice([v for v in definition.values if v not in definition.missing_values])
-            case "int" | "decimal":
-                return self._number(definition)
             case "date":
-                days = pick.choice([c for c in self._cuts.get(definition.id, ()) if c >= 0] or [pick.randint(0, _OLDEST)])
+                days = pick.choice([c for c in near if c >= 0] or [pick.randint(0, _OLDEST_DAYS)])
                 return (AS_OF - timedelta(days=days)).isoformat()
             case "set":
-                return pick.sample(list(definition.values), pick.randint(0, min(2, len(definition.values))))
-            case "records":
-                return [self._trial(definition) for _ in range(pick.randint(1, _MOST_TRIALS))]
+                return pick.sample(list(definition.values), pick.randint(0, 1))
+            case "int" | "decimal":
+                low, high = (int(n * 10**definition.scale) for n in definition.range or (Decimal(0), Decimal(1)))
+                scaled = pick.choice([*(c for c in near if low <= c <= high), pick.randint(low, high)])
+                return float(Decimal(scaled).scaleb(-definition.scale)) if definition.scale else scaled
             case _:
-                return pick.choice(sorted(self._book.drugs)) if definition.table else "1"
-
-    def _number(self, definition: FactDefinition) -> object:
-        low, high = (int(n * 10**definition.scale) for n in definition.range or (Decimal(0), Decimal(1)))
-        near = [c for c in self._cuts.get(definition.id, ()) if low <= c <= high]
-        scaled = self._random.choice([*near, self._random.randint(low, high)])
-        return float(Decimal(scaled).scaleb(-definition.scale)) if definition.type == "decimal" else scaled
-
-    def _trial(self, definition: FactDefinition) -> dict[str, object]:
-        """Draw one trial that ran until now."""
-        trial = {f.id: self._draw(f) for f in definition.fields if f.type != "records"}
-        return trial | {"start_date": (AS_OF - timedelta(days=_OLDEST)).isoformat(), "end_date": AS_OF.isoformat()}
+                message = f"`{definition.id}` is not drawn"
+                raise ValueError(message)
 
 
 def _cuts(packs: PackSet) -> dict[str, list[int]]:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import grpc
 import prometheus_client
 
-from engine.errors import RulePackError
+from engine.errors import Diagnostic, RulePackError
 from engine.evaluator.agree import Evaluator
 from engine.pack.load import load_rules
 from server import reflection
@@ -25,7 +25,7 @@ from server.faults import overloaded
 from server.health import ENGINES, PACKS, Health
 from server.interceptors.access_log import AccessLog
 from server.interceptors.auth import Authenticator
-from server.interceptors.errors import Errors
+from server.interceptors.errors import Errors, place_of
 from server.interceptors.layers import Behavior, Layer, Layers
 from server.interceptors.metrics import Metrics
 from server.rpc import eligibility, rule_packs
@@ -50,7 +50,11 @@ SERVICES = (eligibility.SERVICE, rule_packs.SERVICE)
 
 def load(settings: Settings) -> LoadedRules:
     """Load the rule packs and build the engines for them. Raises: RulePackError."""
-    book = load_rules(settings.rules)
+    try:
+        book = load_rules(settings.rules)
+    except OSError as error:
+        message = f"the rules cannot be read: {error.strerror}"
+        raise RulePackError([Diagnostic(str(error.filename), 1, 1, "pack/unreadable", message)]) from error
     evaluator = Evaluator(book, settings.engines, sessions=settings.workers)
     try:
         evaluator.warm(datetime.now(ZoneInfo(settings.time_zone)).date())
@@ -124,10 +128,13 @@ class Server:
         try:
             before, after = self._rules.reload()
         except RulePackError as error:
-            self.metrics.reloads.labels("refused").inc()
-            self._health.tell(PACKS, is_serving=False)
-            self._log.error("rule packs refused", faults=[str(d) for d in error.diagnostics])
+            self._refuse_packs(error)
             raise
+        except Exception as error:
+            message = f"the rules cannot be read: {place_of(error)}"
+            refused = RulePackError([Diagnostic(str(self._settings.rules), 1, 1, "pack/unreadable", message)])
+            self._refuse_packs(refused)
+            raise refused from error
         self.metrics.reloads.labels("accepted").inc()
         self._health.tell(PACKS, is_serving=True)
         self._health.tell(ENGINES, is_serving=True)
@@ -145,6 +152,11 @@ class Server:
         if self._tracing is not None:
             self._tracing.close()
         self._log.info("stopped")
+
+    def _refuse_packs(self, error: RulePackError) -> None:
+        self.metrics.reloads.labels("refused").inc()
+        self._health.tell(PACKS, is_serving=False)
+        self._log.error("rule packs refused", faults=[str(d) for d in error.diagnostics])
 
     def _build(self) -> grpc.Server:
         layers: list[Layer] = [AccessLog(self._log).around, self.metrics.around]

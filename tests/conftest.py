@@ -1,19 +1,40 @@
 """With ELIGIBILITY_REQUIRE=all a skipped test fails, so that a machine that lacks a tool cannot look green.
 
-Only tests over data beside the repository may still skip there; their reason names `../shared`.
+Only tests over data beside the repository may still skip there; their reason names `../shared`. `--regenerate-golden`
+writes the files under tests/golden anew instead of comparing with them.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 MAY_BE_ABSENT = "../shared"
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regenerate-golden", action="store_true", help="write tests/golden anew; read the diff")
+
+
+@pytest.fixture
+def check_golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """Give a check that a text is, to the byte, what the file of that name under tests/golden holds."""
+
+    def check(name: str, text: str) -> None:
+        file = GOLDEN / name
+        if pytestconfig.getoption("--regenerate-golden"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8"), f"tests/golden/{name} differs: see --regenerate-golden"
+
+    return check
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

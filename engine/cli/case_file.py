@@ -1,7 +1,7 @@
 """Case files: patients as JSON, one object, one object on each line, or a list of objects.
 
-A case is `{"id", "jurisdiction", "as_of", "payer_id", "facts": {name: value}}`; other keys are ignored here. Each case is
-read on its own: what is wrong with one is told with all its violations at once and never stops the others.
+A case is `{"id", "jurisdiction", "as_of", "payer_id", "facts": {name: value}}`; other keys are ignored here. Each case
+is read on its own: what is wrong with one is told with all its violations at once and never stops the others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from engine.cli.strict_json import JsonFault, parse
+from engine.cli.strict_json import JsonError, parse
 from engine.errors import FactError, Violation
 from engine.facts import PatientFacts, read_facts
 from engine.names import nearest
@@ -101,7 +101,7 @@ def _lines(stream: BinaryIO) -> Iterator[_Text]:
             yield _Text(number, b"", message)
             return
         if number == 1:
-            line = line.removeprefix(_BOM)  # noqa: PLW2901 - the mark belongs to the file, not to its first line
+            line = line.removeprefix(_BOM)
         if line.strip():
             yield _Text(number, line)
 
@@ -111,18 +111,20 @@ def _is_whole(line: _Text) -> bool:
         return True
     try:
         parse(line.content)
-    except JsonFault:
+    except JsonError:
         return False
     return True
 
 
-def _read_document(content: bytes, first: _Text, read: partial[Case | UnreadableCase]) -> Iterator[Case | UnreadableCase]:
+def _read_document(
+    content: bytes, first: _Text, read: partial[Case | UnreadableCase]
+) -> Iterator[Case | UnreadableCase]:
     if first.content[:1] != b"[":
         yield read(_Text(first.place, content))
         return
     try:
         items, violations = parse(content)
-    except JsonFault as fault:
+    except JsonError as fault:
         yield UnreadableCase("1", (Violation("", "case/not-json", str(fault)),))
         return
     assert isinstance(items, list)  # noqa: S101 - it begins with a bracket
@@ -139,13 +141,12 @@ def _read_case(
     book: RuleBook, text: _Text, item: tuple[object, tuple[Violation, ...]] | None = None
 ) -> Case | UnreadableCase:
     name = str(text.place)
+    if text.fault or len(text.raw) > MAX_CASE_BYTES:
+        message = text.fault or f"is larger than {MAX_CASE_BYTES // MIB} MiB; a case takes a few KiB"
+        return UnreadableCase(name, (Violation("", "case/too-large", message),))
     try:
-        if text.fault:
-            raise JsonFault(text.fault)
-        if len(text.raw) > MAX_CASE_BYTES:
-            raise JsonFault(f"is larger than {MAX_CASE_BYTES // MIB} MiB; a case takes a few KiB")
         written, violations = item or parse(text.content)
-    except JsonFault as fault:
+    except JsonError as fault:
         return UnreadableCase(name, (Violation("", "case/not-json", str(fault)),))
     if not isinstance(written, Mapping):
         return UnreadableCase(name, (Violation("", "case/not-an-object", "a case is a JSON object"),))
@@ -155,9 +156,7 @@ def _read_case(
 class _CaseReader:
     """Reads one case; everything that is wrong with it gathers in `violations`."""
 
-    def __init__(
-        self, book: RuleBook, written: Mapping[str, object], place: str, violations: list[Violation]
-    ) -> None:
+    def __init__(self, book: RuleBook, written: Mapping[str, object], place: str, violations: list[Violation]) -> None:
         self.book = book
         self.written = written
         self.violations = violations

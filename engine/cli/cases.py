@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path  # noqa: TC003 - click reads the annotation's meaning from the option
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.cli.invocation import FAULT, GOOD, complain, engines_option, open_rules, rules_options
+from engine.cli.invocation import FAULT, GOOD, complain, engines_option, open_engines, rules_options, worst
 from engine.cli.output import JsonObject, as_line
 from engine.cli.panel import Outcome, Undecided, decide, expand, watched
 from engine.cli.sheet import PLAIN_WIDTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from engine.evaluator.decision import CriterionFinding, Decision
 
@@ -58,48 +57,45 @@ class Expected(BaseModel):
 @click.command(
     epilog="""Example: eligibility cases examples/patients
 
-Exit codes: 0 all passed; 1 a case failed or cannot be read; 2 wrong usage."""
+Exit codes: 0 all passed; 1 a case failed or cannot be read; 2 wrong usage; 3 the engines disagree."""
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE|-...")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @engines_option
 @rules_options
 @click.pass_context
-def cases(  # noqa: PLR0913 - one parameter for each option
+def cases(
     ctx: click.Context, *, files: tuple[str, ...], form: str, engines: str, rules: Path | None, unlocked: bool
 ) -> None:
     """Compare the answers for the patients of the case files with what each case expects.
 
     A case has the key `expected`: {"OPTION": {"status", "criteria"}, "triage", "referrals", "missing_includes",
-    "coverage"}. Criteria must be among those reported with the status. A case of a jurisdiction without a rule pack neither
-    passes nor fails; one that expects nothing, or cannot be read, fails.
+    "coverage"}. Criteria must be among those reported with the status. A case of a jurisdiction without a rule pack
+    neither passes nor fails; one that expects nothing, or cannot be read, fails.
     """
-    from engine.evaluator.agree import Evaluator  # noqa: PLC0415 - not needed for `--help`
-
     paths = expand(files)
-    evaluator = Evaluator(open_rules(rules, unlocked=unlocked), "both" if engines == "both" else "interpret", sessions=1)
     table: list[tuple[str, str, str, str]] = []
     failed = passed = without_pack = 0
-    try:
+    exit_code = GOOD
+    with open_engines(rules, unlocked=unlocked, engines=engines) as evaluator:
         for outcome in watched(decide(paths, evaluator), "comparing"):
             if isinstance(outcome, Undecided) and outcome.is_without_pack:
                 without_pack += 1
                 continue
             if isinstance(outcome, Undecided):
                 complain(str(outcome))
+                exit_code = worst(exit_code, outcome.exit_code)
             found = list(_compare(outcome))
             failed += bool(found)
             passed += not found
             table += found
-    finally:
-        evaluator.close()
     if form == "json":
         click.echo(as_line(_as_json(table, passed, failed, without_pack)))
     else:
         _print(table)
         rest = f", {without_pack} without a pack" if without_pack else ""
         click.echo(f"{passed} passed, {failed} failed{rest}")
-    ctx.exit(FAULT if failed else GOOD)
+    ctx.exit(worst(exit_code, FAULT if failed else GOOD))
 
 
 def _compare(outcome: Outcome) -> Iterator[tuple[str, str, str, str]]:

@@ -7,14 +7,14 @@ from pathlib import Path  # noqa: TC003 - click reads the annotation's meaning f
 import click
 from rich.console import Console
 
-from engine.cli.invocation import EXIT_CODES, GOOD, complain, engines_option, open_rules, rules_options, worst
+from engine.cli.invocation import EXIT_CODES, GOOD, complain, engines_option, open_engines, rules_options, worst
 from engine.cli.output import as_line, decision_to_json
 from engine.cli.panel import Undecided, decide, expand, watched
 from engine.cli.sheet import print_sheet
 
 
 @click.command(
-    epilog=f"""Example: eligibility evaluate examples/patients/clear-yes.json
+    epilog=f"""Example: eligibility evaluate examples/patients/01-clear-yes.json
 
 Example: eligibility evaluate - --format json < patients.jsonl > decisions.jsonl
 
@@ -27,7 +27,13 @@ Example: eligibility evaluate - --format json < patients.jsonl > decisions.jsonl
 @rules_options
 @click.pass_context
 def evaluate(  # noqa: PLR0913 - one parameter for each option
-    ctx: click.Context, *, files: tuple[str, ...], form: str, is_full: bool, engines: str, rules: Path | None,
+    ctx: click.Context,
+    *,
+    files: tuple[str, ...],
+    form: str,
+    is_full: bool,
+    engines: str,
+    rules: Path | None,
     unlocked: bool,
 ) -> None:
     """Decide what each patient of the case files may be offered.
@@ -36,14 +42,10 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
     {"id", "jurisdiction", "as_of", "payer_id", "facts": {name: value}}. A folder stands for its .json and .jsonl files,
     `-` for standard input. A case that cannot be read is told on standard error and never stops the others.
     """
-    from engine.evaluator.agree import Evaluator  # noqa: PLC0415 - not needed for `--help`
-
     paths = expand(files)
-    book = open_rules(rules, unlocked=unlocked)
-    evaluator = Evaluator(book, "both" if engines == "both" else "interpret", sessions=1)
     console = Console(highlight=False)
     exit_code = GOOD
-    try:
+    with open_engines(rules, unlocked=unlocked, engines=engines) as evaluator:
         for outcome in watched(decide(paths, evaluator, is_full=is_full), "evaluating"):
             exit_code = worst(exit_code, outcome.exit_code)
             if isinstance(outcome, Undecided):
@@ -51,7 +53,5 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
             elif form == "json":
                 click.echo(as_line(decision_to_json(outcome.decision, outcome.case.id)))
             else:
-                print_sheet(console, outcome.case, outcome.decision, book)
-    finally:
-        evaluator.close()
+                print_sheet(console, outcome.case, outcome.decision, evaluator.rules)
     ctx.exit(exit_code)

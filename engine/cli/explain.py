@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 from rich.console import Console
 
-from engine.cli.invocation import EXIT_CODES, GOOD, complain, engines_option, open_rules, rules_options, worst
+from engine.cli.invocation import EXIT_CODES, GOOD, complain, engines_option, open_engines, rules_options, worst
 from engine.cli.output import as_line, decision_to_json
 from engine.cli.panel import Decided, Undecided, decide, expand, watched
 from engine.cli.sheet import print_sheet
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=f"""Example: eligibility explain examples/patients/emergency.json --format html --output emergency.html
+    epilog=f"""Example: eligibility explain examples/patients/02-emergency.json --format html --output emergency.html
 
 {EXIT_CODES}"""
 )
@@ -48,25 +48,19 @@ def explain(  # noqa: PLR0913 - one parameter for each option
 
     The html page stands alone: it needs no network and no other file.
     """
-    from engine.evaluator.agree import Evaluator  # noqa: PLC0415 - not needed for `--help`
-
     paths = expand(files)
-    book = open_rules(rules, unlocked=unlocked)
-    evaluator = Evaluator(book, "both" if engines == "both" else "interpret", sessions=1)
     exit_code = GOOD
     decided: list[Decided] = []
-    try:
+    with open_engines(rules, unlocked=unlocked, engines=engines) as evaluator:
         for outcome in watched(decide(paths, evaluator, is_full=is_full), "explaining"):
             exit_code = worst(exit_code, outcome.exit_code)
             if isinstance(outcome, Undecided):
                 complain(str(outcome))
             else:
                 decided.append(outcome)
-    finally:
-        evaluator.close()
     with ExitStack() as opened:
         target = opened.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
-        _write(decided, form, book, target)
+        _write(decided, form, evaluator.rules, target)
     ctx.exit(exit_code)
 
 

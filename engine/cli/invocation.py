@@ -14,7 +14,8 @@ Where several hold, 3 wins over 1, and 1 over 4.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,7 @@ from engine.cli.strict_json import printable
 from engine.errors import EngineError, RulePackError
 
 if TYPE_CHECKING:
+    from engine.evaluator.agree import Evaluator
     from engine.pack.load import RuleBook
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -98,6 +100,19 @@ def open_rules(folder: Path | None, *, unlocked: bool) -> RuleBook:
     return load_rules(found, is_locked=not unlocked)
 
 
+@contextmanager
+def open_engines(folder: Path | None, *, unlocked: bool, engines: str) -> Iterator[Evaluator]:
+    """Load the rules, as `open_rules` does, and hold the engines over them; `engines` is `both` or `interpret`."""
+    from engine.evaluator.agree import Evaluator  # noqa: PLC0415 - as above
+
+    book = open_rules(folder, unlocked=unlocked)
+    evaluator = Evaluator(book, "both" if engines == "both" else "interpret", sessions=1)
+    try:
+        yield evaluator
+    finally:
+        evaluator.close()
+
+
 class Mounted(click.Group):
     """A group of commands, each imported when it is asked for, whose errors become exit codes and one line each."""
 
@@ -120,14 +135,18 @@ class Mounted(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 - what is mounted is a command
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
+    def invoke(self, ctx: click.Context) -> None:
         """Run a command; an error of the engine that it did not answer itself ends it with exit code 1."""
         try:
-            return super().invoke(ctx)
+            super().invoke(ctx)
         except RulePackError as error:
             complain(f"the rule packs cannot be used\n{error}")
         except EngineError as error:
             complain(str(error))
+        except BrokenPipeError:
+            raise  # whoever read the output has seen enough; click ends quietly
         except OSError as error:
             complain(f"`{error.filename}` cannot be read or written: {os.strerror(error.errno or 0).lower()}")
+        else:
+            return
         ctx.exit(FAULT)

@@ -46,8 +46,7 @@ def decision_to_json(decision: Decision, case_id: str) -> JsonObject:
         "missing": _questions(decision.missing),
         "also_ask": _questions(decision.also_ask),
         "unusable": [{"fact": u.fact, "reason": u.reason} for u in decision.unusable],
-        "changes_on": change
-        and {"date": change.date, "fact": change.fact, "option": change.option, "to": change.to},
+        "changes_on": change and {"date": change.date, "fact": change.fact, "option": change.option, "to": change.to},
         "option_order": list(decision.option_order),
         "packs": [{"id": p.id, "version": p.version, "digest": p.digest} for p in decision.packs],
         "engines": {

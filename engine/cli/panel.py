@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from engine.cli.invocation import FAULT, GOOD, INTEGRITY, PROVISIONAL
 from engine.errors import EnginesDisagree, EvaluationError, NoRulePackError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from engine.evaluator.agree import Evaluator
     from engine.evaluator.decision import Decision
 
@@ -125,5 +126,3 @@ def watched(outcomes: Iterable[Outcome], what: str) -> Iterator[Outcome]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(outcomes, description=what, total=None)
-
-

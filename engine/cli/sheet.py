@@ -6,27 +6,30 @@ Sentences about the patient come from the decision; the words here only head and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.padding import Padding
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
+from engine.cli.layout import bullets, indented, listed, stack
 from engine.cli.strict_json import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from rich.console import Console, RenderableType
 
     from engine.cli.case_file import Case
     from engine.evaluator.decision import CriterionFinding, Decision, OptionAnswer, Question, Referral, ShownItem
     from engine.pack.load import RuleBook
 
+T = TypeVar("T")
+
 PLAIN_WIDTH = 100
 """Columns where the output is no terminal."""
 
 _DIGEST_SHOWN = 12
+_SHORT = 10
 _URGENT = {"high", "emergency"}
 _STYLES = {
     "eligible": "bold green",
@@ -41,14 +44,7 @@ _SIDES = {"for": "For", "against": "Against", "cautioning": "To weigh", "unresol
 _READ = {"read", "engine"}
 
 
-def print_sheet(
-    console: Console,
-    case: Case,
-    decision: Decision,
-    book: RuleBook,
-    *,
-    is_detailed: bool = False,
-) -> None:
+def print_sheet(console: Console, case: Case, decision: Decision, book: RuleBook, *, is_detailed: bool = False) -> None:
     """Print a decision.
 
     Args:
@@ -83,11 +79,11 @@ class _Sheet:
         payer = f", payer {case.payer_id}" if case.payer_id else ""
         header = Text.assemble((name, "bold"), f"\n{decision.jurisdiction}{payer}, as of {decision.as_of}")
         if is_urgent:
-            yield Panel(_stack(self._risk()), title=Text(f"FIRST, FOR {case.id}"), border_style="bold red")
+            yield Panel(stack(self._risk()), title=Text(f"FIRST, FOR {case.id}"), border_style="bold red")
             yield header
         else:
             yield header
-            yield _stack(self._risk())
+            yield stack(self._risk())
         yield Text()
         by_name = {option.option: option for option in decision.options}
         for place, option in enumerate(decision.option_order, 1):
@@ -104,17 +100,23 @@ class _Sheet:
         style = "bold red" if triage.level in _URGENT else "bold"
         standing = " (provisional: what would settle it is among the questions)" if triage.provisional else ""
         yield Text.assemble("Suicide risk: ", (triage.level.upper(), style), standing)
-        yield _bullets(_because(finding) for finding in triage.criteria if finding.truth == "met")
+        yield bullets(_because(finding) for finding in triage.criteria if finding.truth == "met")
         urgent = [r for r in self.decision.referrals if r.state == "unresolved" and r.urgency == "emergency"]
-        yield from _listed("Rule out now", (self._referral(r) for r in urgent), "bold red")
+        yield from listed("Rule out now", (self._referral(r) for r in urgent), "bold red")
         required = [r for r in self.decision.referrals if r.state == "required"]
-        yield from _listed("Refer", (self._referral(r) for r in required), "bold")
+        yield from listed("Refer", (self._referral(r) for r in required), "bold")
         others = [r for r in self.decision.referrals if r.state == "unresolved" and r.urgency != "emergency"]
-        yield from _listed("Referrals not settled", (self._referral(r) for r in others), "bold")
+        if self.is_detailed:
+            yield from listed("Referrals not settled yet", (self._referral(r) for r in others), "bold")
+        elif others:
+            yield indented(Text(f"Referrals not settled yet: {', '.join(self._kind(r) for r in others)}"))
+
+    def _kind(self, referral: Referral) -> str:
+        return self.kinds.get(referral.kind, _words(referral.kind))
 
     def _referral(self, referral: Referral) -> Text:
-        kind = self.kinds.get(referral.kind, _words(referral.kind))
-        return Text.assemble((f"{kind}, {_words(referral.urgency)}: ", "bold"), referral.because, _ids(referral.criteria))
+        heading = f"{self._kind(referral)}, {_words(referral.urgency)}: "
+        return Text.assemble((heading, "bold"), referral.because, _ids(referral.criteria))
 
     # Options
 
@@ -123,23 +125,31 @@ class _Sheet:
             (f"{place}. {option.title}: ", "bold"),
             (_words(option.status), _STYLES[option.status]),
         )
-        yield _indented(Text(f"{_words(option.authorization).capitalize()}. {option.summary}"))
+        yield indented(Text(f"{_words(option.authorization).capitalize()}. {option.summary}"))
         others = [_words(status) for status in option.could_be if status != option.status]
         if others:
-            yield _indented(Text(f"It could become: {', '.join(others)}."))
+            yield indented(Text(f"It could become: {', '.join(others)}."))
         if option.missing:
-            yield _indented(Text(f"Missing: {self._labels(option.missing)}."))
+            shown, rest = self._first(option.missing)
+            yield indented(Text(f"Missing: {self._labels(shown)}{rest}."))
         findings = {finding.id: finding for finding in option.criteria}
         holding = [Text.assemble(findings[i].title, _ids([i])) for i in option.why_not if i in findings]
-        yield from _listed("Why not better", holding)
+        yield from listed("Why not better", holding)
         for side, words in _SIDES.items():
-            yield from _listed(words, (self._finding(f) for f in option.criteria if f.side == side))
-        yield from _listed("Plan", map(_item, option.plan))
-        yield from _listed("Dosing", map(_item, option.dosing))
-        yield from _listed("Monitoring", map(_item, option.monitoring))
+            yield from self._argument(words, [f for f in option.criteria if f.side == side])
+        yield from listed("Plan", map(_item, option.plan))
+        yield from listed("Dosing", map(_item, option.dosing))
+        yield from listed("Monitoring", map(_item, option.monitoring))
         if self.is_detailed:
-            yield from _listed("Notes", map(_item, option.notes))
+            yield from listed("Notes", map(_item, option.notes))
         yield Text()
+
+    def _argument(self, words: str, findings: Sequence[CriterionFinding]) -> Iterator[RenderableType]:
+        """One side of the argument; only what is not settled is ever cut short."""
+        is_open = any(finding.side == "unresolved" for finding in findings)
+        shown, rest = self._first(findings) if is_open else (findings, "")
+        more = [Text(rest.removeprefix(", "))] if rest else []
+        yield from listed(words, [*map(self._finding, shown), *more])
 
     def _finding(self, finding: CriterionFinding) -> RenderableType:
         text = _because(finding)
@@ -153,30 +163,38 @@ class _Sheet:
         if finding.confirmed not in _READ:
             lines.append(Text(f"The source is {finding.confirmed}.", "dim"))
         lines += [Text(t, "dim") for t in (finding.contested and f"Contested: {finding.contested}", finding.note) if t]
-        return _stack(lines)
+        return stack(lines)
 
     def _coverage(self) -> Iterator[RenderableType]:
         coverage = self.decision.coverage
         if coverage is None:
             return
         yield Text.assemble((f"Coverage by {coverage.payer_id}: ", "bold"), (_words(coverage.status), "bold"))
-        yield _bullets(self._finding(finding) for finding in coverage.criteria)
+        yield bullets(self._finding(finding) for finding in coverage.criteria)
         if self.is_detailed:
-            yield from _listed("Notes", map(_item, coverage.notes))
+            yield from listed("Notes", map(_item, coverage.notes))
         yield Text()
 
     # What is missing, and what the answer rests on
 
-    def _questions(self, heading: str, questions: Iterable[Question]) -> Iterator[RenderableType]:
+    def _first(self, items: Sequence[T]) -> tuple[Sequence[T], str]:
+        """Cut a list that is too long for a short view; say how many are left."""
+        left = 0 if self.is_detailed else max(0, len(items) - _SHORT)
+        return items[: len(items) - left], f", and {left} more" if left else ""
+
+    def _questions(self, heading: str, questions: Sequence[Question]) -> Iterator[RenderableType]:
+        shown, rest = self._first(questions)
         rows = [
             Text.assemble(q.question, (f" ({', '.join(self.titles.get(p, p) for p in q.purposes)})", "dim"))
             if q.purposes
             else Text(q.question)
-            for q in questions
+            for q in shown
         ]
         if rows:
             yield Text(heading, "bold")
-            yield _bullets(rows, numbered=True)
+            yield bullets(rows, numbered=True)
+            if rest:
+                yield indented(Text(f"{rest.removeprefix(', ')}; `eligibility explain` lists everything"))
             yield Text()
 
     def _end(self) -> Iterator[RenderableType]:
@@ -184,7 +202,7 @@ class _Sheet:
         unusable = [Text(f"{self._labels([u.fact])}: {u.reason} ({printable(u.path)})") for u in decision.unusable]
         if unusable:
             yield Text("Came, but cannot be used, and counts as missing", "bold")
-            yield _bullets(unusable)
+            yield bullets(unusable)
             yield Text()
         if decision.changes_on is not None:
             change = decision.changes_on
@@ -227,34 +245,3 @@ def _because(finding: CriterionFinding) -> Text:
 def _item(item: ShownItem) -> Text:
     source = "" if item.confirmed in _READ else f" (source {item.confirmed})"
     return Text.assemble(printable(item.text), (source, "dim"), _ids([item.id]))
-
-
-def _listed(heading: str, rows: Iterable[RenderableType], style: str = "") -> Iterator[RenderableType]:
-    items = list(rows)
-    if items:
-        yield _indented(Text(heading, style))
-        yield _bullets(items, indent=4)
-
-
-def _bullets(rows: Iterable[RenderableType], *, numbered: bool = False, indent: int = 2) -> RenderableType:
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(ratio=1)
-    for place, row in enumerate(rows, 1):
-        grid.add_row(f"{place}." if numbered else "-", row)
-    return Padding(grid, (0, 0, 0, indent)) if grid.row_count else _NOTHING
-
-
-def _indented(part: RenderableType) -> RenderableType:
-    return Padding(part, (0, 0, 0, 2))
-
-
-def _stack(parts: Iterable[RenderableType]) -> RenderableType:
-    grid = Table.grid()
-    for part in parts:
-        if part is not _NOTHING:
-            grid.add_row(part)
-    return grid
-
-
-_NOTHING = Text(end="")

@@ -7,17 +7,20 @@ nesting, and bytes that are not UTF-8. Numbers with a point are read as `Decimal
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
 from engine.errors import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_DEPTH = 32
 MAX_DIGITS = 64
 MAX_SHOWN = 80
 
 
-class JsonFault(Exception):
+class JsonError(Exception):
     """The text is not JSON that can be read. The message says why, without the text's content."""
 
 
@@ -35,20 +38,20 @@ def parse(content: bytes) -> tuple[object, tuple[Violation, ...]]:
     """Read one JSON document; give its value and everything in it that is refused, by path.
 
     Raises:
-        JsonFault: it cannot be read at all.
+        JsonError: it cannot be read at all.
 
     """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise JsonFault(f"is not UTF-8 (byte {error.start}); save the file as UTF-8") from None
+        raise JsonError(f"is not UTF-8 (byte {error.start}); save the file as UTF-8") from None
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         reason = error.msg[:1].lower() + error.msg[1:]
-        raise JsonFault(f"is not JSON: {reason} at line {error.lineno}, column {error.colno}") from None
+        raise JsonError(f"is not JSON: {reason} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
-        raise JsonFault(_TOO_DEEP) from None
+        raise JsonError(_TOO_DEEP) from None
     return value, tuple(_refused(value, "", MAX_DEPTH))
 
 
@@ -64,7 +67,7 @@ def _refused(value: object, path: str, depth: int) -> Iterator[Violation]:
             yield Violation(path, "json/broken-text", _HALF)
     elif isinstance(value, dict | list):
         if not depth:
-            raise JsonFault(_TOO_DEEP)
+            raise JsonError(_TOO_DEEP)
         if isinstance(value, _Object):
             yield from (
                 Violation(_below(path, key), "json/duplicate-key", "occurs more than once here; keep one")
@@ -110,12 +113,12 @@ def _decimal(digits: str) -> Decimal:
     try:
         return Decimal(digits)
     except InvalidOperation:
-        raise JsonFault("holds a number whose exponent no computer can hold") from None
+        raise JsonError("holds a number whose exponent no computer can hold") from None
 
 
 def _check_length(digits: str) -> None:
     if len(digits) > MAX_DIGITS:
-        raise JsonFault(f"holds a number written with more than {MAX_DIGITS} characters")
+        raise JsonError(f"holds a number written with more than {MAX_DIGITS} characters")
 
 
 _DECODER = json.JSONDecoder(

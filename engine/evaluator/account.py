@@ -59,11 +59,15 @@ class Account:
 
     def rests_on_contradiction(self, name: str) -> bool:
         """Say whether facts that contradict each other stand behind a node."""
-        if any(self.truth(n) is True for n in self.concepts(name) if n.endswith("?contradiction")):
+        behind = self.concepts(name)
+        if any(self.truth(node) is True for node in behind if node in self.layout.contradictions):
             return True
         unusable = {u.fact for u in self.facts.unusable}
-        paired = {n for c in self.layout.book.dictionary.constraints if c.together for n in c.together}
-        return any(n in unusable & paired for n in self.concepts(name))
+        pairs = [c.greater for c in self.layout.book.dictionary.constraints if c.greater]
+        if any(unusable.issuperset(pair) and not behind.isdisjoint(pair) for pair in pairs):
+            return True
+        lists = {self.layout.list_facts[node] for node in behind if node in self.layout.list_facts}
+        return any(r.get("consistent") is None for name in lists for r in self.inputs.records.get(name) or ())
 
     def words(self, name: str) -> str:
         """Give the value of a fact or concept as a sentence says it, without its unit."""

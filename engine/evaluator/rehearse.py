@@ -74,20 +74,24 @@ class Rehearsal:
         """Begin."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Free the sessions of the forward-chaining engine."""
         for stage in self._stages.values():
             if stage.chain is not None:
                 stage.chain.close()
 
     def run(self, case: Case) -> Iterator[Outcome]:
-        """Run a case in each jurisdiction that it concerns.
+        """Run a case in each jurisdiction that it concerns; those of a pack that is not active are left out.
 
         Raises:
             RulePackError: the packs cannot be compiled.
             ChainFault: durable-rules failed.
 
         """
+        if not self._book.packs[case.pack].is_active:
+            return
         ran = False
         for jurisdiction in jurisdictions_of(self._book, case.pack):
             stage = self._stage(jurisdiction, case.payer_id, case.as_of)

@@ -5,9 +5,7 @@ A case gives the facts it needs; everything else is missing. docs/rule-format.md
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from engine.errors import Diagnostic
@@ -17,6 +15,8 @@ from engine.pack.load import Located, Pack, RuleBook, validated
 from engine.pack.source import read_source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import date
     from pathlib import Path
 
     from engine.pack.source import Path as Place
@@ -56,13 +56,6 @@ class Case:
     located: Located
 
 
-class CaseFile(model.Model):
-    """A cases file that gives a day for all its cases; a plain list of cases is read too."""
-
-    as_of: date | None = None
-    cases: tuple[Any, ...]
-
-
 def read_cases(rules: Path, book: RuleBook) -> tuple[list[Case], list[Diagnostic]]:
     """Read every cases file of a rules folder, in the order of the files, and list what is wrong with them."""
     cases: list[Case] = []
@@ -100,14 +93,12 @@ class _Group:
     as_of: date | None
 
 
-def _groups(
-    source: Source, faults: list[Diagnostic]
-) -> Iterator[tuple[model.CriterionCases, Place, date | None]]:
+def _groups(source: Source, faults: list[Diagnostic]) -> Iterator[tuple[model.CriterionCases, Place, date | None]]:
     as_of: date | None = None
     entries: object = source.data
     place: Place = ()
     if isinstance(source.data, dict):
-        file = validated(CaseFile, source, (), source.data, faults)
+        file = validated(model.CaseFile, source, (), source.data, faults)
         if file is None:
             return
         as_of, entries, place = file.as_of, source.data["cases"], ("cases",)
@@ -124,11 +115,12 @@ def _groups(
 
 def _cases(group: _Group, faults: list[Diagnostic]) -> Iterator[Case]:
     given = group.cases
-    named: list[tuple[Kind, str]] = [
-        (kind, name)
-        for kind, name in (("criterion", given.criterion), ("derived", given.derived), ("referral", given.referral))
-        if name
+    every: list[tuple[Kind, str]] = [
+        ("criterion", given.criterion),
+        ("derived", given.derived),
+        ("referral", given.referral),
     ]
+    named = [(kind, name) for kind, name in every if name]
     fault = group.located.fault
     if len(named) != 1:
         message = "name one subject: `criterion`, `derived` or `referral`"

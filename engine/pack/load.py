@@ -66,6 +66,11 @@ class Pack:
         return self.header.id
 
     @property
+    def is_active(self) -> bool:
+        """Whether the pack answers; a draft or a retired pack is only kept."""
+        return self.header.status == "active"
+
+    @property
     def folder(self) -> str:
         """The pack's folder inside the rules folder."""
         return str(PurePosixPath(self.located["pack", ""].source.file).parent)
@@ -93,8 +98,13 @@ class RuleBook:
 
     @property
     def jurisdictions(self) -> frozenset[str]:
-        """The jurisdictions that a pack serves."""
-        return frozenset(p.header.serves for p in self.packs.values() if p.header.serves)
+        """The jurisdictions that an active pack serves."""
+        return frozenset(p.header.serves for p in self.packs.values() if p.header.serves and p.is_active)
+
+    @property
+    def payers(self) -> frozenset[str]:
+        """The payers that an active pack speaks for."""
+        return frozenset(p.header.payer for p in self.packs.values() if p.header.payer and p.is_active)
 
     def family(self, pack: Pack) -> tuple[Pack, ...]:
         """Give a pack after those it extends."""
@@ -118,7 +128,7 @@ class RuleBook:
 
         A payer without a pack adds none. Raises: NoRulePackError.
         """
-        entries = [p for p in self.packs.values() if p.header.serves == jurisdiction and p.header.status == "active"]
+        entries = [p for p in self.packs.values() if p.header.serves == jurisdiction and p.is_active]
         if not entries:
             raise NoRulePackError(jurisdiction, self.jurisdictions)
         if payer_id:
@@ -126,7 +136,7 @@ class RuleBook:
                 p
                 for p in self.packs.values()
                 if p.header.payer == payer_id
-                and p.header.status == "active"
+                and p.is_active
                 and (not p.header.jurisdictions or jurisdiction in p.header.jurisdictions)
             ]
         return tuple({member.id: member for pack in entries for member in self.family(pack)}.values())
@@ -189,7 +199,7 @@ def check_lock(book: RuleBook, locked: Mapping[tuple[str, str], str]) -> list[Di
             ("version",),
         )
         for pack in book.packs.values()
-        if pack.header.status == "active" and locked.get((pack.id, pack.header.version)) != pack.digest
+        if pack.is_active and locked.get((pack.id, pack.header.version)) != pack.digest
     ]
 
 

@@ -337,3 +337,10 @@ class CriterionCases(Model):
     not_met: tuple[Mapping[str, Any], ...] = ()
     unknown: tuple[Mapping[str, Any], ...] = ()
     value: Mapping[str, tuple[Mapping[str, Any], ...]] = Field(default_factory=dict)
+
+
+class CaseFile(Model):
+    """A cases file that gives a day for all its cases; a plain list of `CriterionCases` is read too."""
+
+    as_of: date | None = None
+    cases: tuple[Any, ...]

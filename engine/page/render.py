@@ -23,21 +23,19 @@ if TYPE_CHECKING:
         Question,
         Referral,
         ShownItem,
-        Side,
     )
 
 T = TypeVar("T")
 Words: TypeAlias = Mapping[str, str]
 
 LONGEST = 160
+FIRST_LISTED = 5
 DIGEST_DIGITS = 12
 
-_GROUPS: Mapping[Side, str] = {
-    "for": "For",
-    "against": "Against, or not met",
-    "cautioning": "Cautioning",
-    "unresolved": "Unresolved",
-    "informing": "For information",
+_LEDGER: Mapping[str, Words] = {
+    "pro": {"for": "For"},
+    "con": {"against": "Against", "cautioning": "Cautioning"},
+    "across": {"unresolved": "Unresolved", "informing": "For information"},
 }
 _SHOWN: Words = {"plan": "Plan", "dosing": "Dosing", "monitoring": "Monitoring and warnings", "notes": "Notes"}
 _TONES: Words = {
@@ -93,12 +91,9 @@ class _Entry:
     is_deciding: bool
 
     @property
-    def has_dates(self) -> bool:
-        return any(f.date for f in self.finding.facts)
-
-    @property
-    def has_sources(self) -> bool:
-        return any(f.source for f in self.finding.facts)
+    def has_origins(self) -> bool:
+        """Whether a fact came with a date or a source."""
+        return any(f.date or f.source for f in self.finding.facts)
 
 
 @dataclass(frozen=True)
@@ -107,6 +102,15 @@ class _Line:
 
     item: ShownItem
     entry: _Entry | None
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The criteria on one side of the argument."""
+
+    side: str
+    heading: str
+    entries: tuple[_Entry, ...]
 
 
 @dataclass(frozen=True)
@@ -144,13 +148,29 @@ class _Option:
         return tuple((heading, lines) for heading, lines in sections if lines)
 
     @property
-    def groups(self) -> Iterator[tuple[str, str, tuple[_Entry, ...]]]:
-        """Side, heading and criteria, without those that stand in the plan or beside it; deciding ones first."""
-        placed = {line.entry.anchor for _, lines in self.shown for line in lines if line.entry}
-        for side, heading in _GROUPS.items():
+    def ledger(self) -> Mapping[str, tuple[_Group, ...]]:
+        """The argument, side by side, and what belongs to no side; only what has criteria."""
+        places = ((place, tuple(self._groups(sides))) for place, sides in _LEDGER.items())
+        return {place: groups for place, groups in places if groups}
+
+    @cached_property
+    def not_met(self) -> tuple[_Entry, ...]:
+        """What would have spoken for the option, is not met, and decides nothing, such as another indication."""
+        return tuple(
+            e
+            for e in self.entries
+            if e.finding.side == "against" and e.finding.truth == "not_met" and not e.finding.is_reported
+        )
+
+    def _groups(self, sides: Words) -> Iterator[_Group]:
+        """Criteria by side, deciding ones first, without those that have another place."""
+        placed = {e.anchor for e in self.not_met}
+        placed |= {line.entry.anchor for _, lines in self.shown for line in lines if line.entry}
+        for side, heading in sides.items():
             found = [e for e in self.entries if e.finding.side == side and e.anchor not in placed]
             if found:
-                yield side, heading, tuple(sorted(found, key=lambda e: (not e.is_deciding, not e.finding.is_reported)))
+                found.sort(key=lambda e: (not e.is_deciding, not e.finding.is_reported))
+                yield _Group(side, heading, tuple(found))
 
 
 @dataclass(frozen=True)
@@ -189,22 +209,34 @@ class _Case:
         )
 
     @property
+    def is_open_only(self) -> bool:
+        """Whether the safety block only holds what is not ruled out yet."""
+        return self.decision.triage.level not in _URGENT_LEVELS and not any(
+            r.urgency == "emergency" and r.state == "required" for r in self.decision.referrals
+        )
+
+    @property
     def urgent(self) -> tuple[Referral, ...]:
-        """The referrals of the safety block that are required."""
-        return tuple(r for r in self.decision.referrals if self._is_first(r) and r.state == "required")
+        """The required referrals of the safety block."""
+        return tuple(r for r in self._first if r.state == "required")
 
     @property
     def to_rule_out(self) -> tuple[Referral, ...]:
-        """The referrals of the safety block of which it is not known yet whether they are needed."""
-        return tuple(r for r in self.decision.referrals if self._is_first(r) and r.state == "unresolved")
+        """The emergency referrals of which it is not known yet whether they are needed."""
+        return tuple(r for r in self._first if r.state == "unresolved")
 
     @property
     def later(self) -> tuple[Referral, ...]:
         """The referrals that the safety block leaves out."""
-        return tuple(r for r in self.decision.referrals if not self._is_first(r))
+        return tuple(r for r in self.decision.referrals if r not in self._first)
 
-    def _is_first(self, referral: Referral) -> bool:
-        return self.is_urgent and referral.urgency != "routine"
+    @cached_property
+    def _first(self) -> tuple[Referral, ...]:
+        return tuple(
+            r
+            for r in self.decision.referrals
+            if r.urgency == "emergency" or (self.is_urgent and r.urgency == "same_day" and r.state == "required")
+        )
 
     @cached_property
     def labels(self) -> Words:
@@ -264,5 +296,6 @@ def _environment() -> Environment:
         "confirmations": _CONFIRMATIONS,
         "marks": _MARKS,
         "digest_digits": DIGEST_DIGITS,
+        "first_listed": FIRST_LISTED,
     }
     return environment

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import grpc
 
     from engine.pack.load import Pack, RuleBook
-    from server.rules_in_force import RulesInForce
+    from server.rules_in_force import LoadedRules, RulesInForce
 
 M = TypeVar("M", bound=Message)
 
@@ -39,7 +39,7 @@ class RulePacks:
     def register(self, server: grpc.Server) -> None:
         """Serve the methods, on their own threads, so that reading rules never waits behind evaluations."""
         methods = {
-            "ListRulePacks": self._reading(packs_pb2.ListRulePacksRequest, self._list_packs),
+            "ListRulePacks": self._reading(packs_pb2.ListRulePacksRequest, _list_packs),
             "GetRulePack": self._reading(packs_pb2.GetRulePackRequest, _get_pack),
             "ListCriteria": self._reading(packs_pb2.ListCriteriaRequest, _list_criteria),
             "GetCriterion": self._reading(packs_pb2.GetCriterionRequest, _get_criterion),
@@ -58,12 +58,12 @@ class RulePacks:
         return request
 
     def _reading(
-        self, kind: type[M], answer: Callable[[M, RuleBook], Message]
+        self, kind: type[M], answer: Callable[[M, LoadedRules], Message]
     ) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def behavior(data: bytes, context: grpc.ServicerContext) -> bytes:
             request = self._request(kind, data, context)
             with self._rules.reading() as rules:
-                return answer(request, rules.book).SerializeToString()
+                return answer(request, rules).SerializeToString()
 
         return on_pool(behavior, self._pool)
 
@@ -75,12 +75,6 @@ class RulePacks:
 
         return behavior
 
-    def _list_packs(self, _request: packs_pb2.ListRulePacksRequest, book: RuleBook) -> Message:
-        with self._rules.reading() as rules:
-            digest = rules.digest
-        packs = [write_pack(pack) for _, pack in sorted(book.packs.items())]
-        return packs_pb2.ListRulePacksResponse(rule_packs=packs, digest=digest)
-
 
 def _pack(book: RuleBook, pack_id: str) -> Pack:
     pack = book.packs.get(pack_id)
@@ -90,24 +84,30 @@ def _pack(book: RuleBook, pack_id: str) -> Pack:
     return pack
 
 
-def _get_pack(request: packs_pb2.GetRulePackRequest, book: RuleBook) -> Message:
-    return packs_pb2.GetRulePackResponse(rule_pack=write_pack(_pack(book, request.pack_id)))
+def _list_packs(_request: packs_pb2.ListRulePacksRequest, rules: LoadedRules) -> Message:
+    packs = [write_pack(pack) for _, pack in sorted(rules.book.packs.items())]
+    return packs_pb2.ListRulePacksResponse(rule_packs=packs, digest=rules.digest)
 
 
-def _list_criteria(request: packs_pb2.ListCriteriaRequest, book: RuleBook) -> Message:
-    pack = _pack(book, request.pack_id)
-    criteria = [write_criterion(book, pack, criterion) for _, criterion in sorted(pack.criteria.items())]
+def _get_pack(request: packs_pb2.GetRulePackRequest, rules: LoadedRules) -> Message:
+    return packs_pb2.GetRulePackResponse(rule_pack=write_pack(_pack(rules.book, request.pack_id)))
+
+
+def _list_criteria(request: packs_pb2.ListCriteriaRequest, rules: LoadedRules) -> Message:
+    pack = _pack(rules.book, request.pack_id)
+    criteria = [write_criterion(rules.book, pack, criterion) for _, criterion in sorted(pack.criteria.items())]
     return packs_pb2.ListCriteriaResponse(criteria=criteria)
 
 
-def _get_criterion(request: packs_pb2.GetCriterionRequest, book: RuleBook) -> Message:
-    for pack in book.packs.values():
+def _get_criterion(request: packs_pb2.GetCriterionRequest, rules: LoadedRules) -> Message:
+    for pack in rules.book.packs.values():
         criterion = pack.criteria.get(request.criterion_id)
         if criterion is not None:
-            return packs_pb2.GetCriterionResponse(criterion=write_criterion(book, pack, criterion))
+            return packs_pb2.GetCriterionResponse(criterion=write_criterion(rules.book, pack, criterion))
     message = "no rule pack in force has this `criterion_id`; ListCriteria names those that it has"
     raise Fault(Code.NOT_FOUND, "CRITERION_NOT_FOUND", message)
 
 
-def _get_source_attributes(request: packs_pb2.GetSourceAttributesRequest, book: RuleBook) -> Message:
-    return packs_pb2.GetSourceAttributesResponse(attributes=source_attributes(book, _pack(book, request.pack_id)))
+def _get_source_attributes(request: packs_pb2.GetSourceAttributesRequest, rules: LoadedRules) -> Message:
+    attributes = source_attributes(rules.book, _pack(rules.book, request.pack_id))
+    return packs_pb2.GetSourceAttributesResponse(attributes=attributes)

@@ -184,12 +184,15 @@ class Loader:
     def __init__(self, engines: FakeEngines) -> None:
         self.engines = engines
         self.faults: list[Diagnostic] = []
+        self.failure: Exception | None = None
         self.digest = ""
 
     def __call__(self, _settings: Settings) -> LoadedRules:
         """Load, or fail."""
         if self.faults:
             raise RulePackError(self.faults)
+        if self.failure is not None:
+            raise self.failure
         loaded = book()
         return LoadedRules(loaded, self.engines, self.digest or rules_digest(loaded))
 

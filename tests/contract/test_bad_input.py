@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
-
     from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
     from tests.contract.conftest import FakeEngines, Refused, Running, Unpack
 

@@ -16,7 +16,6 @@ from server.pb.eligibility.v1 import decision_pb2, explanation_pb2, patient_pb2
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 
 if TYPE_CHECKING:
-
     from server.evaluation import Call, Evaluated
     from tests.contract.conftest import FakeEngines, Running, Serve, Unpack
 

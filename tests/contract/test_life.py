@@ -63,6 +63,17 @@ def test_a_bad_reload_is_refused_and_the_rules_before_it_keep_serving(
     assert not engines.closed
 
 
+def test_rules_that_cannot_even_be_read_are_refused_too(
+    running: Running, loader: Loader, request_message: service_pb2.EvaluateRequest, refusal: Unpack
+) -> None:
+    loader.failure = PermissionError("SECRET")
+    with pytest.raises(grpc.RpcError) as caught:
+        running.call(RELOAD, b"")
+    assert refusal(caught.value).reason == "RULE_PACKS_REFUSED"
+    assert running.health("packs") == "NOT_SERVING"
+    assert running.evaluate(request_message).decision.options
+
+
 def test_a_good_reload_replaces_the_rules_and_frees_the_old_ones_when_they_are_idle(
     running: Running, loader: Loader, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:

@@ -753,7 +753,7 @@ def test_the_plan_counts_what_was_built() -> None:
             levels=3,
             record_levels={},
             rulesets=3,
-            properties=6,
+            properties=5,
             widest_table=5,
             stack_peak=4,
         )

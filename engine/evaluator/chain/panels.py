@@ -32,7 +32,7 @@ RULES: Final = 128
 PROPERTIES: Final = 200
 """How many properties one fact may have."""
 
-COMFORT: Final = 48
+COMFORT: Final = 40
 """How many properties a fact has where that can be chosen: each condition that holds tries all of them on the next."""
 
 PANEL: Final = 480

@@ -414,7 +414,7 @@ class _Compilation:
             case _:
                 assert_never(expression)
 
-    def _atom(self, atom: Compare | OneOf | Holds | Is | Known, owner: str) -> Sides:  # noqa: PLR0911 - one return a kind
+    def _atom(self, atom: Compare | OneOf | Holds | Is | Known, owner: str) -> Sides:
         cell = self._cell(atom.node, owner)
         match atom, cell:
             case Compare(), NumberCell(prop, _):

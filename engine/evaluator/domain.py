@@ -1,0 +1,62 @@
+"""The values of a fact or a count that conditions tell apart: one for each class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from engine.compiler import form
+from engine.compiler.leaves import leaves, region_starts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from engine.facts import FactDefinition
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One value per class, None for missing, and for a number the last one of the class that it begins."""
+
+    values: tuple[form.Value, ...]
+    ends: Mapping[form.Value, int] = field(default_factory=dict)
+
+
+def domain(
+    node: form.FactNode | form.CountNode, nodes: Sequence[form.Node], definition: FactDefinition | None
+) -> Domain:
+    """Give the classes of a node's values that no condition of `nodes` divides."""
+    found = [leaf for other in nodes for leaf in leaves(other) if leaf.node == node.name]
+    starts = sorted({s for leaf in found if isinstance(leaf, form.Compare) for s in region_starts(leaf)})
+    if isinstance(node, form.CountNode):
+        points = [0, *(s for s in starts if s > 0)]
+        return Domain(tuple((low, high) for low in points for high in (*points, form.OPEN) if low <= high))
+    match node.type:
+        case "bool":
+            return Domain((False, True) if node.name.startswith("in_force:") else (None, False, True))
+        case "enum":
+            groups = [leaf.values for leaf in found if isinstance(leaf, form.OneOf)]
+            missing = definition.missing_values if definition else ()
+            values = [v for v in node.values if v not in missing]
+            if not _speaks_for_itself(node.name, nodes):
+                values = list({tuple(v in g for g in groups): v for v in reversed(values)}.values())
+            return Domain((None, *values))
+        case "text":
+            return Domain((None,))
+        case _:
+            return _numbers(starts, definition)
+
+
+def _speaks_for_itself(name: str, nodes: Sequence[form.Node]) -> bool:
+    """Say whether a concept takes the node's own value."""
+    evidence = (n for n in nodes if isinstance(n, form.EvidenceNode))
+    return any(s.node == name and s.mapping is None for n in evidence for s in n.sources)
+
+
+def _numbers(starts: Sequence[int], definition: FactDefinition | None) -> Domain:
+    low, high = 0, form.OPEN
+    if definition is not None and definition.range is not None:
+        low, high = (definition.scaled(n) or 0 for n in definition.range)
+    points = [low, *(s for s in starts if low < s <= high)]
+    return Domain((None, *points), {start: end - 1 for start, end in pairwise([*points, high + 1])})

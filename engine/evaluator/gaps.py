@@ -1,0 +1,172 @@
+"""What the cases beside the rules do not show yet: truths that can be reached, and the two sides of each number."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from engine.compiler import form
+from engine.compiler.leaves import leaves, region_starts
+from engine.compiler.stages import PackSet, in_force
+from engine.evaluator.audit import support_of
+from engine.evaluator.rehearse import has_truth
+from engine.evaluator.support import Support
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from engine.errors import Diagnostic
+    from engine.evaluator.rehearse import Outcome
+    from engine.facts import FactDefinition
+    from engine.pack.load import RuleBook
+    from engine.pack.model import Criterion
+
+Subject: TypeAlias = tuple[str, str]
+"""Kind and id."""
+
+_PARTS = ("", "?unless", "?given", "?contradiction", "?any_date", "?evidence", "?where")
+_TRUTHS: Mapping[str, bool | None] = {"met": True, "not_met": False, "unknown": None}
+
+
+@dataclass
+class Shown:
+    """What the cases of one subject show: truths or values, and the numbers that the facts had."""
+
+    expected: set[str] = field(default_factory=set)
+    numbers: dict[str, set[form.Value]] = field(default_factory=lambda: defaultdict(set))
+
+
+def shown_by(outcomes: Iterable[Outcome]) -> dict[Subject, Shown]:
+    """Collect what cases show, by subject."""
+    found: dict[Subject, Shown] = defaultdict(Shown)
+    for outcome in outcomes:
+        shown = found[outcome.case.kind, outcome.case.subject]
+        shown.expected.add(outcome.case.expected)
+        if outcome.inputs is None or outcome.values is None or outcome.packs is None:
+            continue
+        for name in _compared(outcome.packs, outcome.case.subject):
+            for record in (r for records in outcome.inputs.records.values() for r in records or ()):
+                shown.numbers[name].add(record.get(name))
+            shown.numbers[name].add(outcome.inputs.values.get(name))
+            shown.numbers[name].add(outcome.values.values.get(name))
+    return found
+
+
+def gaps(book: RuleBook, sets: Sequence[PackSet], shown: Mapping[Subject, Shown]) -> Iterator[Diagnostic]:
+    """List what cases are lacking.
+
+    Args:
+        book: the packs.
+        sets: the same, compiled whole for every jurisdiction and payer; what applies nowhere needs no cases.
+        shown: what the cases show.
+
+    """
+    done: set[Subject] = set()
+    nothing = Shown()
+    for packs in sets:
+        finder = _Finder(book, packs)
+        subjects = [("criterion", n) for n in packs.criteria] + [("derived", n) for n in packs.derived]
+        for subject in subjects:
+            if subject not in done:
+                done.add(subject)
+                yield from finder.gaps(subject, shown.get(subject, nothing))
+        for rule in packs.referrals:
+            subject = ("referral", f"{rule.kind}/{rule.urgency}")
+            if subject not in done:
+                done.add(subject)
+                if subject not in shown:
+                    located = next(p.located["referral", rule.id] for p in packs.packs if rule in p.referrals)
+                    message = f"the referral `{subject[1]}` has no case"
+                    yield located.fault("cases/none", message, f"add `- referral: {subject[1]}` to a cases file")
+
+
+class _Finder:
+    def __init__(self, book: RuleBook, packs: PackSet) -> None:
+        self.book = book
+        self.packs = packs
+        self.support = support_of(book, packs)
+
+    def gaps(self, subject: Subject, shown: Shown) -> Iterator[Diagnostic]:
+        kind, name = subject
+        located = next(p.located[subject] for p in self.packs.packs if subject in p.located)
+        criterion = self.packs.criteria.get(name) if kind == "criterion" else None
+        if kind == "derived" and not shown.expected:
+            yield located.fault("cases/none", f"`{name}` has no case", "add cases in the cases file beside it")
+        if criterion is not None:
+            for truth in self._reachable(criterion, shown.expected):
+                message = f"`{name}` can be {truth.replace('_', ' ')}, and no case shows it"
+                yield located.fault("cases/none", message, f"add one under `{truth}`", ("id",))
+        if shown.expected:
+            for fact, number in self._sides(name, shown.numbers):
+                message = f"no case of `{name}` stands at {number}"
+                hint = f"show {fact} on each side of the number it is compared with"
+                yield located.fault("cases/side", message, hint, ("id",))
+
+    def _reachable(self, criterion: Criterion, shown: set[str]) -> Iterator[str]:
+        """Give the truths that can be reached while the criterion is in force and that no case shows."""
+        name = criterion.id
+        if not has_truth(criterion):
+            return
+        support = self.support
+        if criterion.effect == "discounts":
+            if criterion.repeats:
+                yield from sorted({"met", "not_met"} - shown)
+                return
+            fields = {f.id: f for f in self.book.facts[criterion.of].fields}
+            support = Support(self.packs.compiled.records[criterion.of], fields)
+        elif name not in self.packs.nodes:
+            yield from sorted({"met"} - shown)
+            return
+        for truth, value in _TRUTHS.items():
+            if truth in shown or (criterion.needs and truth == "not_met"):
+                continue
+            wanted = False if criterion.needs and truth == "unknown" else value
+            if support.can_be(name, wanted, {in_force(name): True}) is not False:
+                yield truth
+
+    def _sides(self, name: str, shown: Mapping[str, set[form.Value]]) -> Iterator[tuple[str, str]]:
+        for fact, starts in sorted(_compared(self.packs, name).items()):
+            is_count = isinstance(self.packs.nodes.get(fact), form.CountNode)
+            definition = self._definition(fact)
+            values = {v[0] if isinstance(v, tuple) else v for v in shown.get(fact, ()) if v is not None}
+            inner = [s for s in starts if _exists(s - 1, definition) and _exists(s, definition)]
+            for side in sorted({s for start in inner for s in (start - 1, start)}):
+                is_shown = side in values
+                if is_count:
+                    is_shown = any(isinstance(v, int) and (v >= side if side in inner else v <= side) for v in values)
+                if not is_shown:
+                    yield fact, _place(fact, side, definition)
+
+    def _definition(self, name: str) -> FactDefinition | None:
+        symbols = [self.packs.symbols.get(name)]
+        symbols += [scope.get(name) for scope in self.packs.record_symbols.values()]
+        return next((s.definition for s in symbols if s is not None), None)
+
+
+def _compared(packs: PackSet, name: str) -> dict[str, set[int]]:
+    """Give the facts and counts that a subject itself compares with numbers, and where its mind changes."""
+    graphs = [packs.nodes, *({n.name: n for n in g.nodes} for g in packs.compiled.records.values())]
+    found: dict[str, set[int]] = defaultdict(set)
+    for graph in graphs:
+        for part in _PARTS:
+            node = graph.get(name + part)
+            for leaf in leaves(node) if node is not None else ():
+                symbol = packs.symbols.get(leaf.node)
+                is_set = symbol is not None and symbol.kind == "set"
+                if isinstance(leaf, form.Compare) and not is_set:
+                    found[leaf.node].update(region_starts(leaf))
+    return found
+
+
+def _exists(number: int, definition: FactDefinition | None) -> bool:
+    if definition is None or definition.range is None:
+        return number >= 0
+    low, high = (definition.scaled(n) for n in definition.range)
+    return low is not None and high is not None and low <= number <= high
+
+
+def _place(fact: str, number: int, definition: FactDefinition | None) -> str:
+    if definition is not None and definition.type == "date":
+        return f"`{fact}` {number} days before its day"
+    return f"`{fact}` {definition.in_words(number) if definition is not None else number}"
