@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from benchmarks.patients import AS_OF
 from engine.compiler import form
 from engine.compiler.stages import LEVELS, STATUS_OF_LEVEL, PackSet, compile_packs, in_force, level_of
-from engine.pack.load import RuleBook
-
-from benchmarks.patients import AS_OF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from engine.compiler.form import Expression
+    from engine.pack.load import RuleBook
     from engine.pack.model import Criterion
 
 JURISDICTION = "US"
@@ -76,7 +75,7 @@ class RuleSet:
 
 
 def without_advice(book: RuleBook) -> RuleBook:
-    """Leave out what no other engine is asked for: monitoring, dosing, plans, reports, referrals, screens and triage."""
+    """Leave out what no other engine is asked for: monitoring, dosing, plans, reports, referrals and screens."""
     kept = {"indicates", "requires", "concludes", "triages"}
 
     def keeps(criterion: Criterion) -> bool:
@@ -176,7 +175,7 @@ class _Flat:
             return self.says(node, values)
         return form.OneOf(name, values)  # type: ignore[arg-type]
 
-    def written_out(self, expression: Expression) -> Expression:  # noqa: PLR0911 - one return per kind
+    def written_out(self, expression: Expression) -> Expression:
         match expression:
             case form.Holds(node):
                 return self.truth(node)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from engine.pack.load import RuleBook
 
 Statuses = tuple[str, ...]
-NO_REASONS, TRACE, ARGUMENT = "nothing", "a trace", "the whole argument"
+NO_REASONS, TRACE, VALUES, ARGUMENT = "nothing", "a trace", "the value of every node", "the whole argument"
 EXPLAINED = "this engine, explained"
 
 
@@ -37,8 +37,8 @@ def whole(book: RuleBook, patients: int, stack: ExitStack) -> list[Contender]:
     stack.callback(chain.close)
     inputs = [p.inputs for p in people]
     return [
-        Contender("interpreter, values only", WHOLE, NO_REASONS, timed(interpreter.evaluate, inputs)),
-        Contender("durable-rules chain, values only", WHOLE, NO_REASONS, timed(chain.evaluate, inputs)),
+        Contender("interpreter alone", WHOLE, VALUES, timed(interpreter.evaluate, inputs)),
+        Contender("durable-rules chain alone", WHOLE, VALUES, timed(chain.evaluate, inputs)),
         Contender("interpreter, explained", WHOLE, ARGUMENT, timed(_explained(book, "interpret", stack), people)),
         Contender("both engines, explained", WHOLE, ARGUMENT, timed(_explained(book, "both", stack), people)),
     ]
@@ -47,7 +47,7 @@ def whole(book: RuleBook, patients: int, stack: ExitStack) -> list[Contender]:
 def against_rivals(
     book: RuleBook, patients: int, stack: ExitStack, tell: Callable[[str], None]
 ) -> tuple[RuleSet, list[Contender]]:
-    """This engine and the others on the comparable rules, on fully known patients; who decides otherwise is left out."""
+    """This engine and the others on the comparable rules, fully known patients; who decides otherwise is left out."""
     reduced = without_advice(book)
     packs, rules = comparable(reduced)
     people = Clinic(reduced, packs).known(patients)
@@ -57,7 +57,7 @@ def against_rivals(
     flat = [flat_facts(rules, packs, p.inputs, v) for p, v in zip(people, values, strict=True)]
     explain = _explained(reduced, "interpret", stack)
     contenders = [
-        Contender("this engine", COMPARABLE, NO_REASONS, timed(interpreter.evaluate, [p.inputs for p in people])),
+        Contender("this engine", COMPARABLE, VALUES, timed(interpreter.evaluate, [p.inputs for p in people])),
         Contender(EXPLAINED, COMPARABLE, ARGUMENT, timed(explain, people)),
     ]
     for rival in RIVALS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.comparable import simplify
 from benchmarks.rivals import durable_condition
@@ -38,7 +38,7 @@ class HostProcess:
         theirs.close()
         self._answer()
 
-    def __enter__(self) -> HostProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

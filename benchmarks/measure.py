@@ -1,16 +1,18 @@
 """Measuring side by side: single thread, CPU time, in turn.
 
-On a shared machine the clock runs differently from minute to minute. So every contender answers for all patients in every
-round, round after round, and what is compared are medians: of a round over its calls, of the rounds for a contender.
+On a shared machine the same work takes longer in one minute than in the next. So every contender answers for all
+patients in every round, round after round, and medians are compared: of the calls of a round, then of the rounds.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 WHOLE, COMPARABLE = "whole", "comparable"
 
@@ -27,7 +29,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Figure:
-    """What came of it. Times in microseconds of CPU for one decision; `low` and `high` are the medians of the rounds."""
+    """What came of it, in microseconds of CPU for one decision; `low` and `high` are medians of rounds."""
 
     name: str
     group: str

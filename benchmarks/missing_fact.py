@@ -228,10 +228,8 @@ IDIOMS = (
 
 def table(book: RuleBook) -> list[tuple[str, str, str, str]]:
     """Ask everybody: engine, idiom, answer without the pregnancy, answer without the aneurysm."""
-    rows = []
-    for idiom in IDIOMS:
-        if idiom.is_installed:
-            rows.append((idiom.name, idiom.rule, *(idiom.ask(without(what)) for what in MISSING)))
+    installed = (idiom for idiom in IDIOMS if idiom.is_installed)
+    rows = [(i.name, i.rule, *(i.ask(without(what)) for what in MISSING)) for i in installed]
     ours = (f"{status}; names {', '.join(missing)}" for status, missing in (ask_ours(book, what) for what in MISSING))
     rows.append(("**this engine**", "the rules as they are", *ours))
     return rows

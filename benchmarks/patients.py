@@ -1,8 +1,8 @@
 """Made-up patients for the measurements.
 
 A fully known patient differs in a few facts from the one in `patient.json`, so that statuses of every kind occur; the
-changes are drawn from the data dictionary and from the numbers with which the rules compare. A partly known patient lacks
-some facts, as patients do. No patient here ever lived.
+changes are drawn from the data dictionary and from the numbers with which the rules compare. A partly known patient
+lacks some facts, as patients do. No patient here ever lived.
 """
 
 from __future__ import annotations

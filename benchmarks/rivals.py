@@ -92,8 +92,10 @@ def clips_text(expression: Expression) -> str:
         case form.Compare(node, comparison, constant):
             return f"({'=' if comparison == '==' else comparison} ?{node} {constant})"
         case form.OneOf(node, values):
-            return f"(or {' '.join(f'(eq ?{node} {v})' for v in sorted(values))})" if len(values) > 1 else (
-                f"(eq ?{node} {next(iter(values))})"
+            return (
+                f"(or {' '.join(f'(eq ?{node} {v})' for v in sorted(values))})"
+                if len(values) > 1
+                else (f"(eq ?{node} {next(iter(values))})")
             )
         case form.Not(part):
             return f"(not {clips_text(part)})"
@@ -114,8 +116,10 @@ def json_logic_tree(expression: Expression) -> object:
         case form.Compare(node, comparison, constant):
             return {comparison: [{"var": node}, constant]}
         case form.OneOf(node, values):
-            return {"in": [{"var": node}, sorted(values)]} if len(values) > 1 else (
-                {"==": [{"var": node}, next(iter(values))]}
+            return (
+                {"in": [{"var": node}, sorted(values)]}
+                if len(values) > 1
+                else ({"==": [{"var": node}, next(iter(values))]})
             )
         case form.Not(part):
             return {"!": [json_logic_tree(part)]}
@@ -173,7 +177,7 @@ def _graph(node: dict[str, object]) -> str:
 
 
 def zen_expression(rules: RuleSet) -> Run:
-    """Run one compiled ZEN expression that lists the truth of every rule: its fastest way, without a graph or a trace."""
+    """Run one compiled ZEN expression that lists the truth of every rule: its fastest way, without a trace."""
     import zen  # noqa: PLC0415 - an extra
 
     compiled = zen.compile_expression(_list(rules, _ZEN))
@@ -216,9 +220,8 @@ def clips_rules(rules: RuleSet) -> Run:
     environment.build("(deftemplate holds (slot id))")
     for rule in rules.rules:
         slots = " ".join(f"({name} ?{name})" for name in dict.fromkeys(leaves(rule.condition)))
-        environment.build(
-            f"(defrule {rule.id} (patient {slots}) (test {clips_text(rule.condition)}) => (assert (holds (id {rule.id}))))"
-        )
+        test, conclusion = clips_text(rule.condition), f"(assert (holds (id {rule.id})))"
+        environment.build(f"(defrule {rule.id} (patient {slots}) (test {test}) => {conclusion})")
     patient = environment.find_template("patient")
 
     def run(facts: Mapping[str, Any]) -> Iterable[str]:

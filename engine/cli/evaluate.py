@@ -46,7 +46,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
     console = Console(highlight=False)
     exit_code = GOOD
     with open_engines(rules, unlocked=unlocked, engines=engines) as evaluator:
-        for outcome in watched(decide(paths, evaluator, is_full=is_full), "evaluating"):
+        for outcome in watched(decide(paths, evaluator, is_full=is_full), "evaluating", is_printed=True):
             exit_code = worst(exit_code, outcome.exit_code)
             if isinstance(outcome, Undecided):
                 complain(str(outcome))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from engine.cli.case_file import Case, UnreadableCase, read_cases
 from engine.cli.invocation import FAULT, GOOD, INTEGRITY, PROVISIONAL
@@ -117,12 +117,15 @@ def _decide(file: str, case: Case | UnreadableCase, evaluator: Evaluator, *, is_
     return Decided(case, outcome.decision)
 
 
-def watched(outcomes: Iterable[Outcome], what: str) -> Iterator[Outcome]:
-    """Pass outcomes on and, on a terminal that shows nothing else meanwhile, count them as they come."""
+def watched(outcomes: Iterable[Outcome], what: str, *, is_printed: bool = False) -> Iterator[Outcome]:
+    """Pass outcomes on and, on a terminal, count them as they come.
+
+    Where each is printed as it comes (`is_printed`) and the terminal shows that, nothing is counted.
+    """
     console = Console(stderr=True)
-    if not console.is_terminal or sys.stdout.isatty():
+    if not console.is_terminal or (is_printed and sys.stdout.isatty()):
         yield from outcomes
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(outcomes, description=what, total=None)

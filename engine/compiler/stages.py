@@ -194,6 +194,11 @@ class _Stages:
         if self.options is None or self.triage is None:
             message = f"the packs for `{self.jurisdiction}` lack an options.yaml or a triage.yaml"
             raise RulePackError([self.packs[0].located["pack", ""].fault("pack/missing-file", message)])
+        for name in trials.PARAMETERS:
+            if name not in self.parameters:
+                message = f"the packs for `{self.jurisdiction}` lack the parameter `{name}`, with which trials are read"
+                hint = "add it to parameters.yaml"
+                self.faults.append(self.packs[0].located["pack", ""].fault("pack/missing-parameter", message, hint))
         self.replaced = {c.replaces: name for name, c in self.criteria.items() if c.replaces}
         dated: list[tuple[str, model.Period]] = [(n, c.effective) for n, c in self.criteria.items()]
         dated += [(r.id, r.effective) for r in self.referrals]

@@ -19,6 +19,7 @@ Status: TypeAlias = Literal[
     "eligible",
 ]
 
+ReferralState: TypeAlias = Literal["required", "unresolved"]
 Side: TypeAlias = Literal["for", "against", "cautioning", "unresolved", "informing"]
 
 
@@ -110,8 +111,9 @@ class Referral:
     """Someone else who must see the patient. `unresolved`: it is not known yet whether they must."""
 
     kind: str
+    title: str
     urgency: Literal["emergency", "same_day", "routine"]
-    state: Literal["required", "unresolved"]
+    state: ReferralState
     criteria: tuple[str, ...]
     because: str
 
@@ -140,16 +142,21 @@ class UnusableInput:
     """An input that came but cannot be read; treated as missing. `reason` holds no patient data."""
 
     fact: str
+    label: str
     reason: str
     path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeDate:
-    """The next date on which the same facts would give another answer for an option."""
+    """The next date on which the same facts would give another answer for an option.
+
+    `fact` and its `label` name what moves; both are empty where a rule's own date does.
+    """
 
     date: str
     fact: str
+    label: str
     option: str
     to: Status
 

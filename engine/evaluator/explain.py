@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from engine.evaluator.reach import Explorer, OptionReach
     from engine.facts import PatientFacts
-    from engine.pack.model import Criterion
+    from engine.pack.model import Criterion, ReferralRule
 
 _URGENCY = {"emergency": 0, "same_day": 1, "routine": 2}
 _OPEN_STATUSES = frozenset({"eligible", "eligible_with_precautions", "deferred"})
@@ -213,32 +213,28 @@ class _Ledger:
         return answer.TriageAnswer(level, self.questions.is_provisional(), tuple(findings))  # type: ignore[arg-type]
 
     def _referrals(self) -> tuple[answer.Referral, ...]:
-        found: dict[tuple[str, str], list[tuple[int, str, tuple[str, ...], str]]] = {}
+        due: dict[tuple[str, answer.ReferralState], list[ReferralRule]] = {}
         for rule in self.account.packs.referrals:
             truth = self.account.truth(referral_node(rule))
-            if truth is False:
-                continue
-            state = "required" if truth else "unresolved"
-            because = (
-                sentences.fill(rule.explain, self.account.words)
-                if truth
-                else sentences.unknown(
-                    self.account.label(n) for n in self.questions.behind_unknown(referral_node(rule))
-                )
-            )
-            found.setdefault((rule.kind, state), []).append(
-                (_URGENCY[rule.urgency], rule.urgency, rule.criteria, because)
-            )
+            if truth is not False:
+                due.setdefault((rule.kind, "required" if truth else "unresolved"), []).append(rule)
         referrals = []
-        for (kind, state), rules in found.items():
-            rank, urgency, _, _ = min(rules)
-            required = found.get((kind, "required"))
-            if state == "unresolved" and required and min(required)[0] <= rank:
+        for (kind, state), rules in due.items():
+            rules.sort(key=lambda rule: _URGENCY[rule.urgency])
+            urgency = rules[0].urgency
+            required = due.get((kind, "required"), [])
+            if state == "unresolved" and any(_URGENCY[r.urgency] <= _URGENCY[urgency] for r in required):
                 continue
-            ids = tuple(dict.fromkeys(i for r in sorted(rules) for i in r[2]))
-            texts = " ".join(dict.fromkeys(r[3] for r in sorted(rules)))
-            referrals.append(answer.Referral(kind, urgency, state, ids, texts))  # type: ignore[arg-type]
+            criteria = tuple(dict.fromkeys(i for rule in rules for i in rule.criteria))
+            title = self.account.layout.referral_words.get(kind, kind.replace("_", " "))
+            referrals.append(answer.Referral(kind, title, urgency, state, criteria, self._referral_text(state, rules)))
         return tuple(sorted(referrals, key=lambda r: (r.state == "unresolved", _URGENCY[r.urgency], r.kind)))
+
+    def _referral_text(self, state: str, rules: Iterable[ReferralRule]) -> str:
+        if state == "required":
+            return " ".join(dict.fromkeys(sentences.fill(rule.explain, self.account.words) for rule in rules))
+        absent = (f for rule in rules for f in self.questions.behind_unknown(referral_node(rule)))
+        return sentences.unknown(self.account.label(fact) for fact in absent)
 
     def _coverage(self) -> answer.CoverageAnswer | None:
         if not self.account.packs.payer_id:
@@ -295,19 +291,23 @@ class _Ledger:
         return tuple(listed)
 
     def _unusable(self) -> tuple[answer.UnusableInput, ...]:
-        found = [answer.UnusableInput(u.fact, u.reason, u.path) for u in self.account.facts.unusable]
+        found = [
+            answer.UnusableInput(u.fact, self.account.label(u.fact), u.reason, u.path)
+            for u in self.account.facts.unusable
+        ]
         for node, says in self.account.layout.contradictions.items():
             if self.account.truth(node) is True:
                 facts = (f for f in self.account.leaf_facts(node) if f in self.account.facts.known)
-                found += [answer.UnusableInput(f, says, self.account.facts.known[f].path) for f in facts]
+                found += [
+                    answer.UnusableInput(f, self.account.label(f), says, self.account.facts.known[f].path)
+                    for f in facts
+                ]
         for name, records in self.account.record_values.items():
             for position, concluded in enumerate(records):
                 for rule, criterion in self.account.layout.undeciding[name]:
                     if concluded.get(rule) is True:
                         path = self.account.facts.records[name][position].path
-                        found.append(
-                            answer.UnusableInput(name, sentences.fill(criterion.title, self.account.words), path)
-                        )
+                        found.append(answer.UnusableInput(name, self.account.label(name), criterion.title, path))
         return tuple(dict.fromkeys(found))
 
     @staticmethod

@@ -25,29 +25,28 @@ class Questions:
         self._behind: dict[str, tuple[str, ...]] = {}
 
     @cached_property
-    def credits(self) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
-        """For each list, which facts to ask for when its content, or whether it is complete, matters."""
-        result: dict[str, dict[str, tuple[str, ...]]] = {}
-        for name, complete_when in self.account.packs.compiled.completeness.items():
-            given = self.account.inputs.records.get(name)
-            content: list[str] = []
-            if given is None:
-                content = [name]
-            else:
-                wheres = self.account.layout.matches[name]
-                undecided = [
-                    i
-                    for i, r in enumerate(self.account.record_values.get(name, ()))
-                    if any(r.get(w) is None for w in wheres)
-                ]
-                if undecided:
-                    unplaced = [i for i in undecided if self._lacks_only_episode_start(name, given[i])]
-                    content = [] if len(unplaced) == len(undecided) else [name]
-                    if any(self._needs_episode_start(given[i]) for i in undecided):
-                        content.append("episode_start_date")
-            is_complete = self.account.inputs.values.get(complete_when) is True
-            result[name] = {"content": tuple(content), "completeness": () if is_complete else (complete_when,)}
-        return result
+    def credits(self) -> Mapping[str, tuple[str, ...]]:
+        """For each count, which facts to ask for when it matters what it comes to.
+
+        The list, while one of its records leaves the count undecided; the start of the episode, where that alone keeps
+        a record from being placed; whether the list is complete, unless it is.
+        """
+        nodes = self.account.packs.nodes.values()
+        return {n.name: tuple(self._credited(n)) for n in nodes if isinstance(n, form.CountNode)}
+
+    def _credited(self, count: form.CountNode) -> Iterator[str]:
+        given = self.account.inputs.records.get(count.records)
+        concluded = self.account.record_values.get(count.records, ())
+        undecided = [r for r, c in zip(given or (), concluded, strict=True) if c[count.where] is None]
+        unplaced = [r for r in undecided if self._needs_episode_start(r)]
+        placed = [r for r in unplaced if self.account.explorer.decides(count, {**r, "in_episode": True})]
+        if given is None or len(placed) < len(undecided):
+            yield count.records
+        if unplaced:
+            yield "episode_start_date"
+        complete_when = self.account.packs.compiled.completeness[count.records]
+        if self.account.inputs.values.get(complete_when) is not True:
+            yield complete_when
 
     def _needs_episode_start(self, record: Mapping[str, form.Value]) -> bool:
         return (
@@ -55,10 +54,6 @@ class Questions:
             and record.get("in_episode") is None
             and record.get("end_date") is not None
         )
-
-    def _lacks_only_episode_start(self, records: str, record: Mapping[str, form.Value]) -> bool:
-        placed = {**record, "in_episode": True}
-        return self._needs_episode_start(record) and self.account.explorer.decides_records(records, placed)
 
     def behind_unknown(self, name: str) -> tuple[str, ...]:
         """The input facts whose absence makes a node unknown, in reading order."""
@@ -77,8 +72,7 @@ class Questions:
             case form.CountNode():
                 low, high = form.interval(self.account.values[name])
                 if low != high:
-                    for facts in self.credits[node.records].values():
-                        yield from facts
+                    yield from self.credits[name]
             case form.EvidenceNode() if self.account.values[name] is None:
                 for source in node.sources:
                     if self.account.environment.get(source.node) is None:

@@ -1,48 +1,54 @@
-"""What the missing facts could still change: the statuses within reach, and exactly the facts that lead to them.
+"""What the missing facts could still change: the statuses within reach, and the facts that lead to them.
 
 A completion gives every missing fact a value or leaves it missing, keeps every evidence choice that is already made,
 and creates no contradiction. A fact matters to an option if two completions that differ in this fact alone give it
-different statuses. Facts are tried in a benign completion first, then with one or two of the facts around them
-changed too, so that a fact is listed on a witness and never on suspicion.
+different statuses, so a fact is listed on a witness and never on suspicion.
+
+Each option is explored by itself. The facts that can still move it are varied together, in all ways at once, while
+there are at most `MOST_TOGETHER` completions: then nothing is missed. Where there are more, the others are held where
+they harm the option least, and each fact is varied alone, then together with the facts around it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import combinations, islice, product
+from itertools import product
+from math import prod
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
 from engine.compiler.stages import LEVELS, STATUS_OF_LEVEL, PackSet, level_of, status_node
 from engine.evaluator.interpret import Environment, Interpreter, Test, compile_test
+from engine.evaluator.worlds import Bits, Held, Worlds, compile_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from engine.facts import Constraint, FactDefinition
     from engine.truth import Truth
 
-WITNESS_BUDGET = 3000
-"""How many completions are tried for one fact before it is taken not to matter."""
+MOST_TOGETHER = 1 << 16
+"""How many completions are tried together."""
 
-STATUS_BUDGET = 2000
-"""The same for one status."""
+MOST_AROUND = 1 << 13
+"""The same for one fact and those around it, where all together are too many."""
 
 _RANK = {level: rank for rank, level in enumerate(LEVELS)}
-_MOST_CHANGED = 4
 _BLOCKING = _RANK["insufficient_data"]
-_UNDECIDED_COST, _LACKING_COST, _NOT_INDICATED_COST = 1, 2, 7
+_NOT_INDICATED = _RANK["not_indicated_indication"]
+_BETWEEN = _RANK["not_recommended"]
+"""The level between two that are one status."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variable:
     """What one or more missing facts can come to be, together.
 
-    Each choice sets the nodes of `names`; `facts` are credited.
+    Each choice sets nodes, the first one leaves them as they are: missing. `facts` are credited.
     """
 
     facts: tuple[str, ...]
-    choices: tuple[dict[str, form.Value], ...]
+    choices: tuple[Mapping[str, form.Value], ...]
     names: frozenset[str]
 
 
@@ -53,6 +59,24 @@ class OptionReach:
     statuses: set[str] = field(default_factory=set)
     facts: dict[str, int] = field(default_factory=dict)
     blocking: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A criterion of an option, or (`is_group`) its indications together, that can still change."""
+
+    name: str
+    rank: int
+    is_need: bool = False
+    is_group: bool = False
+
+    def good(self, worlds: Worlds) -> Bits:
+        """Where it does not hold the option down."""
+        return worlds.of(self.name).get(self.is_need or self.is_group, 0)
+
+    def bad(self, worlds: Worlds) -> Bits:
+        """Where it does."""
+        return worlds.of(self.name).get(not (self.is_need or self.is_group), 0)
 
 
 class Explorer:
@@ -67,25 +91,28 @@ class Explorer:
     ) -> None:
         self.packs = packs
         self.options = tuple(o.id for o in packs.options)
-        self.statuses = tuple(status_node(o) for o in self.options)
         nodes = packs.nodes
-        wanted = _closure(packs, self.statuses)
-        order = [n.name for n in packs.compiled.graph.nodes if n.name in wanted and not isinstance(n, form.FactNode)]
-        self.rules = {name: interpreter.rules[name] for name in order if name in interpreter.rules}
-        self.evidence = [n for n in order if isinstance(nodes[n], form.EvidenceNode)]
-        self.contradictions = frozenset(n for n in order if n.endswith("?contradiction"))
-        self.readers = _readers(packs, order)
+        wanted = _closure(packs, map(status_node, self.options))
+        self.order = [
+            n.name for n in packs.compiled.graph.nodes if n.name in wanted and not isinstance(n, form.FactNode)
+        ]
+        self.rules = {n: compile_node(nodes[n]) for n in self.order if not isinstance(nodes[n], form.CountNode)}
+        self.evidence = [n for n in self.order if isinstance(nodes[n], form.EvidenceNode)]
+        self.contradictions = frozenset(n for n in self.order if n.endswith("?contradiction"))
+        self.counts = [n for n in self.order if isinstance(nodes[n], form.CountNode)]
         self.domains = _domains(nodes, wanted, definitions)
-        starts = [*self.domains, *(n for n in order if isinstance(nodes[n], form.CountNode))]
-        self.cones = {name: _downstream(name, order, packs) for name in starts}
-        self.costs = _costs(packs)
+        self.cones = {name: _downstream(name, self.order, packs) for name in (*self.domains, *self.counts)}
         self.levels = _levels(packs)
-        self.counts = [n for n in order if isinstance(nodes[n], form.CountNode)]
+        self.indications = {
+            option: [n for n, c in packs.criteria.items() if c.effect == "indicates" and option in c.options]
+            for option in self.options
+        }
         self.thresholds = _thresholds(nodes, wanted)
+        self.missing = interpreter.missing
+        self._definitions = definitions
         self._joint = [c for c in constraints if c.together]
         self._never = [c for c in constraints if c.never]
         self._interpreter = interpreter
-        self.missing = interpreter.missing
         self._all_counts = frozenset(n.name for n in nodes.values() if isinstance(n, form.CountNode))
         self._tests: dict[form.Expression, Test] = {}
 
@@ -96,76 +123,63 @@ class Explorer:
             test = self._tests[expression] = compile_test(expression, self._all_counts)
         return test(environment)
 
-    def decides_records(self, records: str, record: Mapping[str, form.Value]) -> bool:
-        """Say whether every count over `records` knows what to make of one record."""
-        concluded = self._interpreter.conclude_record(records, record)
-        counts = (self.packs.nodes[n] for n in self._all_counts)
-        return all(
-            concluded[n.where] is not None for n in counts if isinstance(n, form.CountNode) and n.records == records
-        )
+    def decides(self, count: form.CountNode, record: Mapping[str, form.Value]) -> bool:
+        """Say whether a count knows what to make of one record."""
+        return self._interpreter.conclude_record(count.records, record)[count.where] is not None
 
     def explore(
-        self, inputs: form.Inputs, values: form.Values, list_credits: Mapping[str, Mapping[str, tuple[str, ...]]]
+        self, inputs: form.Inputs, values: form.Values, credited: Mapping[str, Sequence[str]]
     ) -> dict[str, OptionReach]:
         """Explore what is missing.
 
         Args:
             inputs: what the back ends read.
             values: what they concluded.
-            list_credits: for each list, the facts to credit when its `content` or its `completeness` matters.
+            credited: for each count, the facts to ask for when it matters what it comes to.
 
         """
-        search = _Search(self, {**self.missing, **inputs.values, **values.values})
-        result = {
-            o: OptionReach({STATUS_OF_LEVEL[search.level(s)]}) for o, s in zip(self.options, self.statuses, strict=True)
-        }
-        if not any(search.open.values()):
-            return result
-        variables = [v for v in self._variables(search.base, list_credits) if search.options_of(v)]
-        if not variables:
-            return result
-        benign = search.benign(variables)
-        search.note(result, search.completed(benign))
-        for variable in variables:
-            search.try_variable(result, variable, variables, benign)
-        for option, status in zip(self.options, self.statuses, strict=True):
-            search.complete_statuses(result[option], option, status, variables, benign)
-        return result
+        base = {**self.missing, **inputs.values, **values.values}
+        pinned = {n for n in self.evidence if base[n] is not None}
+        variables = list(self._variables(base, credited))
+        return {option: _Search(self, base, option, pinned, variables).reach() for option in self.options}
 
-    def _variables(
-        self, base: Environment, list_credits: Mapping[str, Mapping[str, tuple[str, ...]]]
-    ) -> Iterator[Variable]:
+    def _variables(self, base: Environment, credited: Mapping[str, Sequence[str]]) -> Iterator[Variable]:
         together = {name: c for c in self._joint for name in c.together}
-        done: set[str] = set()
         for name, domain in self.domains.items():
-            if base.get(name) is not None or name in done:
+            if base.get(name) is not None:
                 continue
             constraint = together.get(name)
             if constraint is None:
                 choices = tuple({name: v} for v in domain if not self._is_impossible(base, name, v))
-                yield Variable((name,), choices, frozenset((name,)))
-                continue
-            done.update(constraint.together)
-            domains = [self.domains.get(n, ()) for n in constraint.together]
-            pairs = (dict(zip(constraint.together, combination, strict=True)) for combination in product(*domains))
-            choices = tuple(p for p in pairs if _is_greater(constraint, p))
-            yield Variable(constraint.together, choices, frozenset(constraint.together))
+                yield Variable((name,), ({}, *choices), frozenset((name,)))
+            elif name == constraint.together[0]:
+                yield Variable(
+                    constraint.together, ({}, *self._joint_choices(constraint)), frozenset(constraint.together)
+                )
         for name in self.counts:
-            node = self.packs.nodes[name]
-            if isinstance(node, form.CountNode):
-                yield from self._count_variables(node, base, list_credits.get(node.records, {}))
+            low, high = form.interval(base[name])
+            if low != high and credited[name]:
+                points = {p for t in self.thresholds[name] for p in (t - 1, t) if low <= p <= high} | {low}
+                yield Variable(
+                    tuple(credited[name]), ({}, *({name: (p, p)} for p in sorted(points))), frozenset((name,))
+                )
 
-    def _count_variables(
-        self, node: form.CountNode, base: Environment, credit: Mapping[str, tuple[str, ...]]
-    ) -> Iterator[Variable]:
-        low, high = form.interval(base[node.name])
-        if low == high:
-            return
-        points = sorted({p for t in self.thresholds[node.name] for p in (t - 1, t) if low <= p <= high} | {low})
-        choices: tuple[dict[str, form.Value], ...] = tuple({node.name: (p, p)} for p in points)
-        for facts in (credit.get("content", ()), credit.get("completeness", ())):
-            if facts:
-                yield Variable(facts, choices, frozenset((node.name,)))
+    def _joint_choices(self, constraint: Constraint) -> Iterator[dict[str, form.Value]]:
+        """Each pair of classes of values in which a pair of values is possible."""
+        for values in product(*(self.domains.get(n, ()) for n in constraint.together)):
+            choice = dict(zip(constraint.together, values, strict=True))
+            if constraint.greater is not None:
+                first, second = constraint.greater
+                if self._highest(first, choice[first]) <= choice[second]:  # type: ignore[operator]
+                    continue
+            yield choice
+
+    def _highest(self, name: str, value: form.Value) -> int:
+        """The highest number of the class that `value` begins."""
+        later = [v for v in self.domains[name] if isinstance(v, int) and isinstance(value, int) and v > value]
+        definition = self._definitions[name]
+        highest = definition.scaled(definition.range[1]) if definition.range else None
+        return min(later) - 1 if later else highest or 0
 
     def _is_impossible(self, base: Environment, name: str, value: form.Value) -> bool:
         return any(
@@ -175,199 +189,251 @@ class Explorer:
 
 
 class _Search:
-    """Levels of the options under completions of one patient."""
+    """What one option can come to under completions of one patient."""
 
-    def __init__(self, explorer: Explorer, base: Environment) -> None:
+    def __init__(
+        self,
+        explorer: Explorer,
+        base: Environment,
+        option: str,
+        pinned: Collection[str],
+        variables: Sequence[Variable],
+    ) -> None:
         self.explorer = explorer
         self.base = base
-        self.pinned = {n for n in explorer.evidence if base[n] is not None}
-        self.known_contradictions = {n for n in explorer.contradictions if base[n] is True}
-        self.open = {o: self._open(o, s) for o, s in zip(explorer.options, explorer.statuses, strict=True)}
-        self._cones: dict[frozenset[str], list[str]] = {}
+        self.option = option
+        self.status = status_node(option)
+        self.pinned = pinned
+        self.rows = self._rows()
+        self.cones = {v: self._cone(v) for v in variables} if self.rows else {}
+        names = {row.name for row in self.rows}
+        self.touches = {v: names.intersection(cone) for v, cone in self.cones.items()}
+        self.variables = [v for v, rows in self.touches.items() if rows]
+        self.found = OptionReach({STATUS_OF_LEVEL[str(base[self.status])]})
 
-    def level(self, status: str) -> str:
-        return str(self.base[status])
+    def reach(self) -> OptionReach:
+        """Explore the option."""
+        if not self.variables:
+            return self.found
+        best = self._best()
+        self._vary_each(best)
+        if prod(len(v.choices) for v in self.variables) <= MOST_TOGETHER:
+            self._vary_together(self.base, self.variables)
+            return self.found
+        if self._unresolved():
+            for row in self.rows:
+                if row.rank == _BETWEEN:
+                    self._vary_each(self._settled(best, row, [row]))
+        tried: set[Variable] = set()
+        for variable in self.variables:
+            if variable in self._unresolved() and variable not in tried:
+                group = self._around(self.touches[variable], [variable])
+                self._vary_together(best, group)
+                tried.add(variable)
+        for row in self.rows:
+            if STATUS_OF_LEVEL[LEVELS[row.rank]] not in self.found.statuses or row.is_group:
+                self._vary_together(best, self._around({row.name}, []))
+        return self.found
 
-    def _open(self, option: str, status: str) -> set[str]:
-        """The nodes that can still move the option: unknown criteria below its level, and what it waits for."""
-        base, rank = self.base, _RANK[self.level(status)]
-        rows = self.explorer.levels[option]
-        cap = rank
-        if rank == _BLOCKING:
-            cap = min(
-                (r for n, r, is_need in rows if r > rank and not is_need and base[n] is True), default=len(LEVELS)
-            )
-        found = set()
-        for name, row_rank, is_need in rows:
+    def _rows(self) -> list[_Row]:
+        """The rows that can still move the option, worst level first: those worse than what nothing can lift."""
+        base, held = self.base, len(LEVELS)
+        rows = []
+        for name, rank, is_need in self.explorer.levels[self.option]:
             value = base[name]
             if is_need:
-                if value is False and rank == _BLOCKING:
-                    found.add(name)
-            elif value is None:
-                if row_rank < cap:
-                    found.add(name)
-            elif value and row_rank <= rank and base.get(f"{name}?unless", False) is None:
-                found.add(name)
-        if rank == _BLOCKING and (base[f"indicated:{option}"] is None or base[f"prepared:{option}"] is None):
-            found.add(f"indicated:{option}")
-            found.add(f"prepared:{option}")
-        return found
+                if value is False or base.get(f"{name}?given", False) is None:
+                    rows.append(_Row(name, rank, is_need=True))
+            elif value is None or (value is True and base.get(f"{name}?unless", False) is None):
+                rows.append(_Row(name, rank))
+            elif value is True:
+                held = min(held, rank)
+        indicated, prepared = base[f"indicated:{self.option}"], base[f"prepared:{self.option}"]
+        if indicated is None or (indicated is False and prepared is None):
+            rows += [_Row(f"{group}:{self.option}", _NOT_INDICATED, is_group=True) for group in ("indicated", "prepared")]
+        elif indicated is False:
+            held = min(held, _RANK["deferred"] if prepared else _NOT_INDICATED)
+        return sorted((r for r in rows if r.rank < held), key=lambda r: r.rank)
 
-    def options_of(self, variable: Variable) -> list[str]:
-        """The options that the variable can still move."""
-        reached: set[str] = set()
-        queue = list(variable.names)
-        while queue:
-            for reader in self.explorer.readers.get(queue.pop(), ()):
-                if reader not in reached and reader not in self.pinned:
-                    reached.add(reader)
-                    queue.append(reader)
-        return [o for o, nodes in self.open.items() if not nodes.isdisjoint(reached)]
+    def _cone(self, variable: Variable) -> tuple[str, ...]:
+        """The nodes that a variable can change, in order."""
+        cones = self.explorer.cones
+        if len(variable.names) == 1:
+            (name,) = variable.names
+            downstream: Iterable[str] = cones[name]
+        else:
+            union = set().union(*(cones[n] for n in variable.names))
+            downstream = (n for n in self.explorer.order if n in union)
+        reached = set(variable.names)
+        found = []
+        for name in downstream:
+            if name not in self.pinned and not reached.isdisjoint(self.explorer.packs.reads[name]):
+                reached.add(name)
+                found.append(name)
+        return tuple(found)
 
-    def cone(self, names: frozenset[str]) -> list[str]:
-        """Nodes downstream of `names` that a completion can change, in order."""
-        cached = self._cones.get(names)
-        if cached is None:
-            if len(names) == 1:
-                downstream: Iterable[str] = self.explorer.cones[next(iter(names))]
-            else:
-                union = set().union(*(self.explorer.cones[n] for n in names))
-                downstream = [n for n in self.explorer.rules if n in union]
-            cached = self._cones[names] = [n for n in downstream if n not in self.pinned]
-        return cached
+    def _unresolved(self) -> list[Variable]:
+        return [v for v in self.variables if v.facts[0] not in self.found.facts]
 
-    def completed(self, completion: Mapping[int, dict[str, form.Value]]) -> Environment | None:
-        """The values under a completion; None where it contradicts itself."""
-        changes: dict[str, form.Value] = {}
-        for choice in completion.values():
-            changes.update(choice)
-        return self.changed(self.base, changes)
+    def _around(self, rows: Collection[str], group: list[Variable]) -> list[Variable]:
+        """Add to a group the variables that share rows with it, nearest first, while there are not too many completions."""
+        size = prod(len(v.choices) for v in group)
+        reached = set(rows)
+        grown = True
+        while grown:
+            near = [v for v in self.variables if v not in group and not reached.isdisjoint(self.touches[v])]
+            near.sort(key=lambda v: (-len(reached & self.touches[v]), len(v.choices)))
+            grown = False
+            for variable in near:
+                if size * len(variable.choices) <= MOST_AROUND:
+                    size *= len(variable.choices)
+                    group.append(variable)
+                    grown = True
+            reached = reached.union(*(self.touches[v] for v in group))
+        return group
 
-    def changed(self, environment: Environment, changes: Mapping[str, form.Value]) -> Environment | None:
-        """The values after `changes` to an environment; None where they create a contradiction."""
-        result = dict(environment)
-        result.update(changes)
-        rules = self.explorer.rules
-        for name in self.cone(frozenset(changes)) if changes else ():
-            value = result[name] = rules[name](result)
-            if value is True and name in self.explorer.contradictions and name not in self.known_contradictions:
-                return None
-        return result
+    # Worlds
 
-    def note(self, result: Mapping[str, OptionReach], environment: Environment | None) -> None:
-        """Add the statuses of an environment to what is within reach."""
-        if environment is not None:
-            for option, status in zip(self.explorer.options, self.explorer.statuses, strict=True):
-                result[option].statuses.add(STATUS_OF_LEVEL[str(environment[status])])
+    def _together(self, environment: Environment, group: Sequence[Variable]) -> tuple[Worlds, Bits]:
+        """Every combination of the group's choices; and in which of these worlds nothing contradicts itself."""
+        worlds = Worlds(environment, prod(len(v.choices) for v in group))
+        stride = 1
+        for variable in group:
+            for position, choice in enumerate(variable.choices):
+                _set(worlds, variable, choice, _stripes(stride, position, len(variable.choices), worlds))
+            stride *= len(variable.choices)
+        return worlds, self._conclude(worlds, group)
 
-    def benign(self, variables: Sequence[Variable]) -> dict[int, dict[str, form.Value]]:
-        """Give each variable, in turn, the choice that costs the options least.
+    def _conclude(self, worlds: Worlds, group: Sequence[Variable]) -> Bits:
+        explorer = self.explorer
+        if len(group) == 1:
+            cone: Iterable[str] = self.cones[group[0]]
+        else:
+            union = set().union(*(self.cones[v] for v in group))
+            cone = (n for n in explorer.order if n in union)
+        valid = worlds.all
+        for name in cone:
+            held = worlds.held[name] = explorer.rules[name](worlds)
+            if name in explorer.contradictions and self.base[name] is not True:
+                valid &= ~held.get(True, 0)
+        return valid
 
-        What nothing waits for stays missing.
+    def _vary_together(self, environment: Environment, group: Sequence[Variable]) -> None:
+        """Note what every combination of a group's choices leads to."""
+        worlds, valid = self._together(environment, group)
+        outcomes = self._outcomes(worlds, valid)
+        stride = 1
+        for variable in group:
+            ways = len(variable.choices)
+            if variable.facts[0] not in self.found.facts:
+                folded = {
+                    level: [(bits & _stripes(stride, w, ways, worlds)) >> (w * stride) for w in range(ways)]
+                    for level, bits in outcomes.items()
+                }
+                self._credit(variable, folded)
+            stride *= ways
+
+    def _vary_each(self, environment: Environment) -> None:
+        """Note what each variable alone leads to."""
+        worlds = Worlds(environment, sum(len(v.choices) for v in self.variables))
+        blocks: dict[Variable, int] = {}
+        start = 0
+        for variable in self.variables:
+            blocks[variable] = start
+            size = len(variable.choices)
+            block = ((1 << size) - 1) << start
+            for name in variable.names:
+                worlds.held[name] = {v: bits & ~block for v, bits in worlds.of(name).items()}
+            for position, choice in enumerate(variable.choices):
+                _set(worlds, variable, choice, 1 << (start + position))
+            start += size
+        outcomes = self._outcomes(worlds, self._conclude(worlds, self.variables))
+        for variable, first in blocks.items():
+            if variable.facts[0] not in self.found.facts:
+                ways = range(first, first + len(variable.choices))
+                self._credit(variable, {level: [bits >> w & 1 for w in ways] for level, bits in outcomes.items()})
+
+    def _outcomes(self, worlds: Worlds, valid: Bits) -> dict[str, Bits]:
+        outcomes = {str(level): bits & valid for level, bits in worlds.of(self.status).items() if bits & valid}
+        self.found.statuses.update(STATUS_OF_LEVEL[level] for level in outcomes)
+        return outcomes
+
+    def _credit(self, variable: Variable, folded: Mapping[str, Sequence[Bits]]) -> None:
+        """Credit a variable's facts where, all else equal, its choices lead to different statuses.
+
+        `folded` gives, for each level, for each choice, the surroundings in which it leads there.
         """
-        completion: dict[int, dict[str, form.Value]] = {}
-        current = self.base
-        for variable in variables:
-            costs = [(n, c) for n in self.cone(variable.names) if (c := self.explorer.costs.get(n)) is not None]
-            best: dict[str, form.Value] = {}
-            best_environment = current
-            lowest = sum(cost(current[name]) for name, cost in costs)
-            for choice in variable.choices:
-                environment = self.changed(current, choice)
-                if environment is not None:
-                    total = sum(cost(environment[name]) for name, cost in costs)
-                    if total < lowest:
-                        lowest, best, best_environment = total, choice, environment
-            completion[id(variable)] = best
-            current = best_environment
-        return completion
+        words: dict[str, Bits] = {}
+        for level, by_choice in folded.items():
+            word = STATUS_OF_LEVEL[level]
+            for bits in by_choice:
+                words[word] = words.get(word, 0) | bits
+        once = moved = 0
+        for bits in words.values():
+            moved |= once & bits
+            once |= bits
+        if not moved:
+            return
+        worst = min(_RANK[level] for level, by_choice in folded.items() if any(bits & moved for bits in by_choice))
+        for fact in variable.facts:
+            self.found.facts[fact] = min(worst, self.found.facts.get(fact, worst))
+        if folded.get("insufficient_data", (0,))[0] & moved:
+            self.found.blocking.update(variable.facts)
 
-    def try_variable(
-        self,
-        result: Mapping[str, OptionReach],
-        variable: Variable,
-        variables: Sequence[Variable],
-        benign: Mapping[int, dict[str, form.Value]],
-    ) -> None:
-        """Look for completions that differ in this variable alone and give an option different statuses."""
-        open_options = set(self.options_of(variable))
-        budget = WITNESS_BUDGET
-        for context in _contexts(benign, variable, self._near(variable, variables)):
-            environment = self.completed({**context, id(variable): {}})
-            outcomes: list[tuple[bool, Environment]] = []
-            if environment is not None:
-                outcomes.append((True, environment))
-                for choice in variable.choices:
-                    changed = self.changed(environment, choice)
-                    if changed is not None:
-                        outcomes.append((False, changed))
-            budget -= 1 + len(variable.choices)
-            for option, status in zip(self.explorer.options, self.explorer.statuses, strict=True):
-                if option not in open_options:
-                    continue
-                levels = [str(e[status]) for _, e in outcomes]
-                found = {STATUS_OF_LEVEL[level] for level in levels}
-                result[option].statuses |= found
-                if len(found) > 1:
-                    open_options.discard(option)
-                    worst = min(_RANK[level] for level in levels)
-                    reach = result[option]
-                    for fact in variable.facts:
-                        reach.facts[fact] = min(worst, reach.facts.get(fact, worst))
-                    if outcomes[0][0] and _RANK[levels[0]] == _BLOCKING:
-                        reach.blocking.update(variable.facts)
-            if not open_options or budget < 0:
-                return
+    # Where the option fares best
 
-    def complete_statuses(
-        self,
-        reach: OptionReach,
-        option: str,
-        status: str,
-        variables: Sequence[Variable],
-        benign: Mapping[int, dict[str, form.Value]],
-    ) -> None:
-        """Look for completions that reach the statuses that open criteria could still give."""
-        nodes = self.open[option]
-        wanted: dict[str, set[str]] = {}
-        for name, rank, _ in self.explorer.levels[option]:
-            if name in nodes:
-                wanted.setdefault(STATUS_OF_LEVEL[LEVELS[rank]], set()).add(name)
-        if f"indicated:{option}" in nodes:
-            group = {f"indicated:{option}", f"prepared:{option}"}
-            wanted.setdefault("not_indicated", set()).update(group)
-            if self.base[f"prepared:{option}"] is not False:
-                wanted.setdefault("deferred", set()).update(group)
-        for target, targets in wanted.items():
-            if target in reach.statuses:
+    def _best(self) -> Environment:
+        """Give each variable a choice that harms the option least; what nothing waits for stays missing."""
+        environment = self.base
+        for row in self.rows:
+            if not row.is_group:
+                environment = self._settled(environment, row, ())
                 continue
-            near = [v for v in variables if not targets.isdisjoint(self.cone(v.names))]
-            for context in islice(_contexts(benign, None, near), STATUS_BUDGET):
-                environment = self.completed(context)
-                if environment is not None:
-                    reach.statuses.add(STATUS_OF_LEVEL[str(environment[status])])
-                    if target in reach.statuses:
-                        break
+            for name in self.explorer.indications[self.option]:
+                if environment[row.name] is not True:
+                    environment = self._settled(environment, _Row(name, row.rank, is_group=True), ())
+        return environment
 
-    def _near(self, variable: Variable, variables: Sequence[Variable]) -> Iterator[Variable]:
-        """The variables that meet this one below the statuses.
+    def _settled(self, environment: Environment, row: _Row, met: Collection[_Row]) -> Environment:
+        """Choose for the variables around one row what keeps every row they touch from harm; rows of `met` are met."""
+        touching = [v for v in self.variables if row.name in self.cones[v]]
+        group: list[Variable] = []
+        for variable in touching:
+            if prod(len(v.choices) for v in (*group, variable)) <= MOST_AROUND:
+                group.append(variable)
+        if not group:
+            return environment
+        worlds, left = self._together(environment, group)
+        if not left:
+            return environment
+        touched = set().union(*(self.touches[v] for v in group))
+        ordered = [r for r in self.rows if r.name in touched and r not in met]
+        if row.is_group:
+            ordered.insert(0, row)
+        for wanted in [r.bad(worlds) for r in met] + [b for r in ordered for b in (r.good(worlds), worlds.all & ~r.bad(worlds))]:
+            left = left & wanted or left
+        world = (left & -left).bit_length() - 1
+        changed = {name: worlds.at(name, world) for name in worlds.held}
+        return {**environment, **changed}
 
-        Looked for only when the benign completion is no witness.
-        """
-        cone = set(self.cone(variable.names))
-        yield from (v for v in variables if v is not variable and any(n in cone for n in self.cone(v.names)))
+
+def _set(worlds: Worlds, variable: Variable, choice: Mapping[str, form.Value], bits: Bits) -> None:
+    """Let a variable go one way in some worlds."""
+    for name in variable.names:
+        held: Held = worlds.held.setdefault(name, {})
+        value = choice.get(name)
+        if value is not None:
+            held[value] = held.get(value, 0) | bits
 
 
-def _contexts(
-    benign: Mapping[int, dict[str, form.Value]], variable: Variable | None, near: Iterable[Variable]
-) -> Iterator[Mapping[int, dict[str, form.Value]]]:
-    """The benign completion, then those that differ from it in one to four of the variables around this one."""
-    yield benign
-    around = [v for v in near if v is not variable]
-    for size in range(1, min(len(around), _MOST_CHANGED) + 1):
-        for group in combinations(around, size):
-            for choices in product(*(({}, *v.choices) for v in group)):
-                yield {**benign, **{id(v): c for v, c in zip(group, choices, strict=True)}}
+def _stripes(stride: int, position: int, ways: int, worlds: Worlds) -> Bits:
+    """The worlds in which a variable makes its choice at `position`, where it changes every `stride` worlds."""
+    bits = ((1 << stride) - 1) << (position * stride)
+    length = stride * ways
+    while length < worlds.size:
+        bits |= bits << length
+        length *= 2
+    return bits & worlds.all
 
 
 def _closure(packs: PackSet, names: Iterable[str]) -> set[str]:
@@ -379,14 +445,6 @@ def _closure(packs: PackSet, names: Iterable[str]) -> set[str]:
             wanted.add(name)
             queue += packs.reads[name]
     return wanted
-
-
-def _readers(packs: PackSet, order: Iterable[str]) -> dict[str, list[str]]:
-    readers: dict[str, list[str]] = {}
-    for name in order:
-        for read in packs.reads[name]:
-            readers.setdefault(read, []).append(name)
-    return readers
 
 
 def _downstream(start: str, order: Iterable[str], packs: PackSet) -> tuple[str, ...]:
@@ -408,26 +466,6 @@ def _levels(packs: PackSet) -> dict[str, list[tuple[str, int, bool]]]:
             for option in criterion.options:
                 rows[option].append((name, _RANK[level], criterion.effect == "requires"))
     return rows
-
-
-def _costs(packs: PackSet) -> dict[str, Callable[[form.Value], int]]:
-    def of_criterion(weight: int) -> Callable[[form.Value], int]:
-        return lambda value: weight if value is True else 0 if value is False else _UNDECIDED_COST
-
-    costs: dict[str, Callable[[form.Value], int]] = {}
-    for name, criterion in packs.criteria.items():
-        level = level_of(criterion)
-        if level is None or name not in packs.nodes:
-            continue
-        if criterion.effect == "requires":
-            costs[name] = lambda value: 0 if value else _LACKING_COST
-        else:
-            costs[name] = of_criterion(len(LEVELS) + 2 - _RANK[level])
-    for option in packs.options:
-        costs[f"indicated:{option.id}"] = lambda value: (
-            0 if value is True else _NOT_INDICATED_COST if value is False else _UNDECIDED_COST
-        )
-    return costs
 
 
 def _expressions(node: form.Node) -> Iterator[form.Expression]:
@@ -511,10 +549,3 @@ def _thresholds(nodes: Mapping[str, form.Node], wanted: set[str]) -> dict[str, s
                 if isinstance(leaf, form.Compare) and isinstance(nodes.get(leaf.node), form.CountNode):
                     thresholds.setdefault(leaf.node, set()).update((leaf.constant, leaf.constant + 1))
     return thresholds
-
-
-def _is_greater(constraint: Constraint, values: Mapping[str, form.Value]) -> bool:
-    if constraint.greater is None:
-        return True
-    first, second = (values[n] for n in constraint.greater)
-    return first > second  # type: ignore[operator]

@@ -33,7 +33,8 @@ def changes_on(
         for option in packs.options:
             status = STATUS_OF_LEVEL[str(values[status_node(option.id)])]
             if status != now[option.id]:
-                change = ChangeDate(day.isoformat(), fact, option.id, status)  # type: ignore[arg-type]
+                label = book.facts[fact].label if fact else ""
+                change = ChangeDate(day.isoformat(), fact, label, option.id, status)  # type: ignore[arg-type]
                 return replace(decision, changes_on=change)
     return decision
 

@@ -11,15 +11,17 @@ from dataclasses import replace
 from datetime import date
 from html import escape, unescape
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
 from engine.evaluator.agree import Evaluator
-from engine.evaluator.decision import Decision
 from engine.facts import read_facts
 from engine.pack.load import load_rules
 from engine.page.render import render_decisions
+
+if TYPE_CHECKING:
+    from engine.evaluator.decision import Decision
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "golden" / "page"
@@ -40,8 +42,8 @@ HOSTILE = "<script>parent.hacked=true</script><img src=x onerror=parent.hacked=t
 Measures: TypeAlias = dict[str, object]
 
 # The page stays as it is; a script beside its frame looks into it. The contrast is that of WCAG 2.2.
-PROBE = """<!DOCTYPE html><meta charset="utf-8"><iframe width="{width}" height="900" style="border:0" srcdoc="{page}"></iframe>
-<pre></pre><script>
+PROBE = """<!DOCTYPE html><meta charset="utf-8">
+<iframe width="{width}" height="900" style="border:0" srcdoc="{page}"></iframe><pre></pre><script>
 const rgb = c => c.match(/[\\d.]+/g).map(Number);
 const light = c => {{
   const [r, g, b] = rgb(c).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);

@@ -93,10 +93,13 @@ class Completions:
 
     def where(self, axis: int, way: int) -> Bits:
         """The completions in which an axis goes one way."""
-        stride, ways = self.strides[axis], len(self.axes[axis].ways)
-        block = ((1 << stride) - 1) << (way * stride)
-        period = stride * ways
-        return block * (self.all // ((1 << period) - 1))
+        stride = self.strides[axis]
+        bits = ((1 << stride) - 1) << (way * stride)
+        length = stride * len(self.axes[axis].ways)
+        while length < self.size:
+            bits |= bits << length
+            length *= 2
+        return bits & self.all
 
     def of(self, name: str) -> Held:
         """What a node is, by completion."""

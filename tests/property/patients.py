@@ -300,24 +300,25 @@ def unscaled(definition: FactDefinition, number: int) -> object:
     return Decimal(number).scaleb(-definition.scale) if definition.scale else number
 
 
-def compares(part: object) -> Iterator[form.Compare]:
-    """Find every comparison anywhere inside a node."""
-    if isinstance(part, form.Compare):
+def leaves_of(part: object) -> Iterator[form.Compare | form.OneOf]:
+    """Find every comparison with a number or with words anywhere inside a node."""
+    if isinstance(part, form.Compare | form.OneOf):
         yield part
     elif isinstance(part, tuple):
         for item in part:
-            yield from compares(item)
+            yield from leaves_of(item)
     elif dataclasses.is_dataclass(part) and not isinstance(part, type):
         for item in dataclasses.fields(part):
-            yield from compares(getattr(part, item.name))
+            yield from leaves_of(getattr(part, item.name))
 
 
 def thresholds_of(graph: form.Graph) -> dict[str, set[int]]:
     """Give, for each node that is compared, the numbers it is compared with."""
     found: dict[str, set[int]] = {}
     for node in graph.nodes:
-        for comparison in compares(node):
-            found.setdefault(comparison.node, set()).add(comparison.constant)
+        for leaf in leaves_of(node):
+            if isinstance(leaf, form.Compare):
+                found.setdefault(leaf.node, set()).add(leaf.constant)
     return found
 
 

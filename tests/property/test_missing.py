@@ -18,11 +18,11 @@ from engine.compiler.stages import STATUS_OF_LEVEL, PackSet, compile_packs, stat
 from engine.evaluator.agree import Evaluation, Evaluator
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
-from tests.property.completions import Axis, Completions
-from tests.property.patients import JURISDICTION, TODAY, Patient, Patients, Regime, thresholds_of
+from tests.property.completions import COMPARE, Axis, Completions
+from tests.property.patients import JURISDICTION, TODAY, Patient, Patients, Regime, leaves_of, thresholds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from engine.facts import FactDefinition
     from engine.pack.load import RuleBook
@@ -56,6 +56,13 @@ class BruteForce:
         self.interpreter = Interpreter(packs.compiled)
         self.statuses = {option.id: status_node(option.id) for option in packs.options}
         self.thresholds = thresholds_of(packs.compiled.graph)
+        self.leaves: dict[str, list[form.Compare | form.OneOf]] = {}
+        self.spoken: set[str] = set()
+        for node in packs.compiled.graph.nodes:
+            for leaf in leaves_of(node):
+                self.leaves.setdefault(leaf.node, []).append(leaf)
+            if isinstance(node, form.EvidenceNode):
+                self.spoken |= {source.node for source in node.sources if source.mapping is None}
         self.readers: dict[str, list[str]] = {}
         for name, reads in packs.reads.items():
             for read in reads:
@@ -93,11 +100,12 @@ class BruteForce:
             )
         return Answer(could_be, missing)
 
-    def _axes(self, inputs: form.Inputs, values: form.Values, base: Mapping[str, form.Value]) -> Iterator[Axis]:
+    def axes_of(self, missing: Collection[str]) -> Iterator[Axis]:
+        """Give the axes of missing facts, lists left out."""
         pairs = [constraint.together for constraint in self.book.dictionary.constraints if constraint.together]
         paired = {name for pair in pairs for name in pair}
         for first, second in pairs:
-            if base.get(first) is None:
+            if first in missing:
                 ways = [
                     {first: one, second: other}
                     for one in self.domain(self.book.facts[first])
@@ -106,8 +114,11 @@ class BruteForce:
                 ]
                 yield Axis(f"{first}+{second}", ({}, *ways))
         for name, definition in self.book.facts.items():
-            if definition.type != "records" and name not in paired and base.get(name) is None:
+            if definition.type != "records" and name not in paired and name in missing:
                 yield Axis(name, ({}, *({name: value} for value in self.domain(definition))))
+
+    def _axes(self, inputs: form.Inputs, values: form.Values, base: Mapping[str, form.Value]) -> Iterator[Axis]:
+        yield from self.axes_of([name for name in self.book.facts if base.get(name) is None])
         low, high = base[TRIALS_COUNT]  # type: ignore[misc]
         credited = "+".join(self._credited(inputs, values))
         if low != high and credited:
@@ -115,7 +126,19 @@ class BruteForce:
             yield Axis(credited, ({}, *({TRIALS_COUNT: (n, n)} for n in range(low, highest + 1))))
 
     def domain(self, definition: FactDefinition) -> list[form.Value]:
-        """Every value of an enum; every threshold of a number with its neighbours, and the ends of its range."""
+        """Values of a fact that no condition tells apart once: of all its values, or thresholds and their neighbours."""
+        return list({self._told_apart(definition.id, value): value for value in self._values(definition)}.values())
+
+    def _told_apart(self, fact: str, value: form.Value) -> tuple[object, ...]:
+        tests: list[object] = [value] if fact in self.spoken else []
+        for leaf in self.leaves.get(fact, ()):
+            if isinstance(leaf, form.OneOf):
+                tests.append(value in leaf.values)
+            else:
+                tests.append(COMPARE[leaf.operator](value, leaf.constant))
+        return tuple(tests)
+
+    def _values(self, definition: FactDefinition) -> list[form.Value]:
         near = {c + step for c in self.thresholds.get(definition.id, ()) for step in (-1, 0, 1)}
         match definition.type:
             case "bool":

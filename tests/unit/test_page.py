@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass, replace
 from datetime import date
 from html import escape
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,18 @@ ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "golden" / "page"
 TEMPLATES = ROOT / "engine" / "page" / "templates"
 VOID = {"meta", "path", "circle", "br"}
-CHOSEN_FROM_A_LIST = {"status", "could_be", "to", "effect", "truth", "side", "authorization", "level", "urgency", "state"}
+CHOSEN_FROM_A_LIST = {
+    "status",
+    "could_be",
+    "to",
+    "effect",
+    "truth",
+    "side",
+    "authorization",
+    "level",
+    "urgency",
+    "state",
+}
 CHOSEN_FROM_A_LIST |= {"mode"}
 EMPTY = Decision(
     as_of="2025-06-02",
@@ -47,7 +59,9 @@ EMPTY = Decision(
     engines=EngineReport("interpret", agree=True, version="1"),
     disclaimer="",
 )
-HOSTILE = "</style></title><script>alert(1)</script><img src=x onerror=alert(1)>\"' {{ 7*7 }} \u202egnp.exe\u2066\x00\ud800"
+HOSTILE = (
+    "</style></title><script>alert(1)</script><img src=x onerror=alert(1)>\"' {{ 7*7 }} \u202egnp.exe\u2066\x00\ud800"
+)
 
 
 class Structure(HTMLParser):
@@ -64,28 +78,34 @@ class Structure(HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the tag and its attributes."""
         self.tags.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep a tag that closes itself, as in SVG."""
         self.handle_starttag(tag, attrs)
         if tag not in VOID:
             self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
+        """Refuse a tag that closes another than the last one."""
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
+        """Keep the words, but not the style sheet."""
         if self.open[-1:] != ["style"]:
             self.words.append(data)
 
     def values(self, attribute: str) -> list[str]:
+        """Give every value of an attribute."""
         return [value for _, name, value in self.attributes if name == attribute]
 
     @property
     def text(self) -> str:
+        """The words as they are read, with single spaces."""
         return " ".join(" ".join(self.words).split())
 
 
@@ -137,7 +157,7 @@ def texts(item: object) -> Iterator[tuple[str, str]]:
 
 def poisoned(item: Any, poison: Callable[[str], str]) -> Any:  # noqa: ANN401 - walks data of any shape
     """Poison every text that is not chosen from a closed list."""
-    changes = {}
+    changes: dict[str, object] = {}
     for field in fields(item):
         value = getattr(item, field.name)
         if field.name in CHOSEN_FROM_A_LIST:
@@ -252,7 +272,10 @@ def test_questions_keep_their_order_and_say_what_they_are_for(sparse: Decision) 
     places = [asked.index(f"{question.question} For:") for question in sparse.missing]
 
     assert places == sorted(places)
-    assert "For: Esketamine nasal spray, Conventional care, Intravenous ketamine (off-label), suicide-risk triage." in asked
+    assert (
+        "For: Esketamine nasal spray, Conventional care, Intravenous ketamine (off-label), suicide-risk triage."
+        in asked
+    )
 
 
 def test_time_coverage_and_unusable_inputs_have_their_own_places(emergency: Decision, dated: Decision) -> None:
@@ -310,7 +333,7 @@ def test_headings_never_skip_a_level(decisions: Mapping[str, Decision]) -> None:
 
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(below <= above + 1 for above, below in zip(levels, levels[1:], strict=False))
+    assert all(below <= above + 1 for above, below in pairwise(levels))
 
 
 def test_every_table_names_its_columns_and_rows(decisions: Mapping[str, Decision]) -> None:
@@ -323,7 +346,9 @@ def test_nothing_is_loaded_and_nothing_runs(decisions: Mapping[str, Decision]) -
     text = render_decisions(list(decisions.items()))
     page = Structure(text)
 
-    assert "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'" in page.values("content")
+    assert "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'" in page.values(
+        "content"
+    )
     assert "en-US" in page.values("lang")
     assert not {"script", "link", "img", "iframe", "object", "embed", "form", "base"} & set(page.tags)
     assert not [name for _, name, _ in page.attributes if name.startswith("on") or name in {"src", "style", "srcset"}]

@@ -1,0 +1,93 @@
+"""`eligibility rules check`: everything that is wrong with the rule packs, at once."""
+
+from __future__ import annotations
+
+from datetime import date  # noqa: TC003 - click reads the annotations
+from pathlib import Path  # noqa: TC003
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.cli.invocation import FAULT, GOOD
+from engine.cli.rules.folder import folder_option, today_option
+from engine.evaluator.audit import INDICATION
+from engine.evaluator.inspection import Inspection, inspect_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from engine.errors import Diagnostic
+
+
+@click.command(
+    epilog="""Example: eligibility rules check --unlocked
+
+Exit codes: 0 nothing is wrong; 1 the packs are refused; 2 wrong usage."""
+)
+@click.option("--unlocked", is_flag=True, help="Take packs that differ from packs.lock, while they are being written.")
+@today_option
+@folder_option
+@click.pass_context
+def check(ctx: click.Context, *, folder: Path, today: date, unlocked: bool) -> None:
+    """Check the rule packs: shapes, names, conditions, cases, reviews, lock and the limits of the engines.
+
+    Every fault is told with file, line, column, code and what to write instead. Then follows what a reviewer has to
+    know: what is assumed while it is unknown, and which hazards may stay unknown behind an answer.
+    """
+    found = inspect_rules(folder, today, is_locked=not unlocked)
+    for line in [*_faults(folder, "faults", found.faults), *_faults(folder, "warnings", found.warnings)]:
+        click.echo(line)
+    if not found.faults:
+        for line in [*_assumptions(folder, found), *_blocking(found), *_plans(found)]:
+            click.echo(line)
+    click.echo(_summary(found))
+    ctx.exit(FAULT if found.faults else GOOD)
+
+
+def _faults(folder: Path, heading: str, faults: Sequence[Diagnostic]) -> Iterator[str]:
+    if faults:
+        yield f"{heading}:"
+        yield from (f"  {folder.as_posix()}/{fault}" for fault in faults)
+        yield ""
+
+
+def _assumptions(folder: Path, found: Inspection) -> Iterator[str]:
+    if not found.assumptions:
+        return
+    yield "what holds while no source speaks (`otherwise`):"
+    for each in found.assumptions:
+        yield f"  {each.concept}: {each.default}  ({folder.as_posix()}/{each.file}:{each.line})"
+    yield ""
+
+
+def _blocking(found: Inspection) -> Iterator[str]:
+    for jurisdiction, rows in found.blocking.items():
+        yield f"{jurisdiction}: criteria that rule an option out and that no `requires` covers:"
+        for row in rows:
+            if not row.covered_by:
+                facts = ", ".join(row.unasked)
+                yield f"  {row.option} {row.criterion}: not asked on purpose; an answer is given without {facts}"
+        yield f"{jurisdiction}: those that are covered while they are unknown:"
+        for row in rows:
+            if row.covered_by:
+                names = ("the indications" if n == INDICATION else n for n in row.covered_by)
+                yield f"  {row.option} {row.criterion}: by {', '.join(names)}"
+        yield ""
+
+
+def _plans(found: Inspection) -> Iterator[str]:
+    yield "what the forward-chaining engine makes of them (within its limits):"
+    for (jurisdiction, payer), plan in found.plans.items():
+        name = f"{jurisdiction} {payer}".strip()
+        yield (
+            f"  {name}: {plan.productions} productions, {plan.terms} terms, {plan.levels} levels, "
+            f"{plan.rulesets} rulesets, widest table {plan.widest_table}"
+        )
+    yield ""
+
+
+def _summary(found: Inspection) -> str:
+    packs = found.book.packs.values() if found.book else ()
+    criteria = sum(len(p.criteria) for p in packs)
+    counts = f"{len(packs)} packs, {criteria} criteria, {found.cases} cases"
+    return f"{counts}: {len(found.faults)} faults, {len(found.warnings)} warnings"

@@ -1,0 +1,81 @@
+"""`eligibility rules list`: the criteria, one line each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path  # noqa: TC003 - click reads the annotations
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from engine.cli.rules.folder import folder_option
+from engine.pack.load import load_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.pack.load import Pack, RuleBook
+    from engine.pack.model import Criterion
+
+_PLAIN_WIDTH = 160
+
+
+@click.command(
+    name="list",
+    epilog="""Example: eligibility rules list --option esketamine --effect contraindicates
+
+Exit codes: 0 good; 1 the packs cannot be read; 2 wrong usage.""",
+)
+@click.option("--option", help="Only criteria of this option.")
+@click.option("--effect", help="Only criteria with this effect.")
+@click.option("--jurisdiction", help="Only criteria that are evaluated there, payers included.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@folder_option
+def listing(*, folder: Path, option: str | None, effect: str | None, jurisdiction: str | None, form: str) -> None:
+    """List the criteria with option, effect, dates, file and title."""
+    book = load_rules(folder, is_locked=False)
+    rows = [
+        (pack, criterion)
+        for pack, criterion in _criteria(book, jurisdiction)
+        if (option is None or option in criterion.options) and (effect is None or criterion.effect == effect)
+    ]
+    if form == "json":
+        click.echo(json.dumps([_as_json(*row) for row in rows], ensure_ascii=False, indent=2))
+        return
+    table = Table("id", "effect", "options", "from", "until", "title", box=None, pad_edge=False)
+    for _, criterion in rows:
+        period = criterion.effective
+        dates = (day.isoformat() if day else "" for day in (period.from_, period.until))
+        table.add_row(criterion.id, criterion.effect, " ".join(criterion.options), *dates, criterion.title)
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
+    click.echo(f"{len(rows)} criteria")
+
+
+def _criteria(book: RuleBook, jurisdiction: str | None) -> Iterator[tuple[Pack, Criterion]]:
+    packs = list(book.packs.values())
+    if jurisdiction is not None:
+        sets = [book.packs_for(jurisdiction, payer) for payer in (None, *sorted(book.payers))]
+        packs = list({p.id: p for each in sets for p in each}.values())
+    for pack in packs:
+        for criterion in pack.criteria.values():
+            if jurisdiction is None or not criterion.jurisdictions or jurisdiction in criterion.jurisdictions:
+                yield pack, criterion
+
+
+def _as_json(pack: Pack, criterion: Criterion) -> dict[str, object]:
+    period = criterion.effective
+    return {
+        "id": criterion.id,
+        "title": criterion.title,
+        "effect": criterion.effect,
+        "options": list(criterion.options),
+        "from": period.from_.isoformat() if period.from_ else None,
+        "until": period.until.isoformat() if period.until else None,
+        "strength": criterion.strength,
+        "confirmed": criterion.confirmed,
+        "pack": pack.id,
+        "file": pack.file_of(criterion.id),
+    }

@@ -1,0 +1,48 @@
+"""`eligibility rules lock`: pins each released version of a pack to its content."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - click reads the annotations
+
+import click
+
+from engine.cli.rules.folder import folder_option
+from engine.errors import RulePackError
+from engine.pack.digest import LOCK_FILE, read_lock, write_lock
+from engine.pack.load import load_rules
+
+
+@click.command(
+    epilog="""Example: eligibility rules lock
+
+Exit codes: 0 written; 1 a released version would change; 2 wrong usage."""
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Give versions that were never released their new content. What was released must stay as it was.",
+)
+@folder_option
+def lock(*, folder: Path, replace: bool) -> None:
+    """Write packs.lock: for each active pack its version and the SHA-256 of its content.
+
+    A version that is pinned already stays as it is: a changed pack needs a new version, because old decisions are
+    replayed from the old one. Pins of earlier versions are kept.
+    """
+    book = load_rules(folder, is_locked=False)
+    locked = read_lock(folder)
+    faults = []
+    for pack in book.packs.values():
+        if not pack.is_active:
+            continue
+        key = (pack.id, pack.header.version)
+        if locked.get(key, pack.digest) != pack.digest and not replace:
+            message = f"`{pack.id}` {pack.header.version} is pinned to other content"
+            hint = "raise the version; `--replace` is for a version that was never released"
+            faults.append(pack.located["pack", ""].fault("pack/not-locked", message, hint, ("version",)))
+        locked[key] = pack.digest
+    if faults:
+        raise RulePackError(faults)
+    write_lock(folder, locked)
+    active = sum(p.is_active for p in book.packs.values())
+    click.echo(f"{folder.as_posix()}/{LOCK_FILE}: {active} active packs pinned")

@@ -1,0 +1,256 @@
+"""The floor guarantee: what becomes known later can surprise only where the rules say so.
+
+Facts are erased from a random patient, then random facts become known again, at boundaries, keeping what evidence already
+says and creating no contradiction. Then an open answer is never blocked, except by a criterion whose facts nothing
+requires; a blocked answer stays blocked, except by an `unless`; and what comes out was among `could_be`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from itertools import product
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.compiler import form
+from engine.compiler.stages import LEVELS, STATUS_OF_LEVEL, PackSet, compile_packs, level_of, status_node
+from engine.evaluator.agree import Evaluator
+from engine.evaluator.inputs import prepare
+from engine.evaluator.interpret import Interpreter
+from tests.property.completions import Axis, Completions
+from tests.property.patients import JURISDICTION, REGIMES, TODAY, Patient, Patients
+from tests.property.test_missing import BruteForce
+
+if TYPE_CHECKING:
+    from engine.pack.load import RuleBook
+
+CHUNKS = 8
+EACH, EACH_IN_FULL = 125, 2500
+COMPLETIONS = 5
+"""How many completions of each erased patient are tried."""
+
+MOST_LOCAL = 20_000_000
+BLOCKED = frozenset(LEVELS[: LEVELS.index("insufficient_data")])
+OPEN = frozenset(LEVELS[LEVELS.index("insufficient_data") + 1 :])
+LIFTED_BY_TIME = {"US-ESK-WP-10"}
+MOST_ADDED_TRIALS = 4
+
+
+def facts_behind(packs: PackSet, names: list[str]) -> set[str]:
+    reached: set[str] = set()
+    queue = list(names)
+    while queue:
+        name = queue.pop()
+        if name not in reached:
+            reached.add(name)
+            queue += packs.reads[name]
+    return {n for n in reached if isinstance(packs.nodes[n], form.FactNode | form.CountNode) and ":" not in n}
+
+
+def uncovered(book: RuleBook, packs: PackSet) -> dict[str, set[str]]:
+    """For each option, the blocking criteria that can be unknown while everything that the option requires is known.
+
+    Tried exhaustively, for each criterion over its own facts and those of the requirements that share one with it.
+    """
+    force = BruteForce(book, packs)
+    empty = form.Inputs({n.name: True for n in packs.compiled.graph.nodes if n.name.startswith("in_force:")}, {"trials": ()})
+    empty.values["trial_history_complete"] = True
+    base = {**empty.values, **Interpreter(packs.compiled).evaluate(empty).values}
+    found: dict[str, set[str]] = {o.id: set() for o in packs.options}
+    for option in packs.options:
+        mine = {n: c for n, c in packs.criteria.items() if option.id in c.options and n in packs.nodes}
+        required = {n: facts_behind(packs, [n]) for n, c in mine.items() if c.effect == "requires"}
+        for name, criterion in mine.items():
+            if level_of(criterion) not in BLOCKED:
+                continue
+            facts = facts_behind(packs, [name])
+            near = [n for n, behind in required.items() if behind & facts]
+            facts = facts.union(*(required[n] for n in near))
+            axes = list(force.axes_of(facts))
+            tried = Completions(packs, _unpinned(packs, base), axes)
+            assert tried.size < MOST_LOCAL, f"{name}: {tried.size}"
+            held = tried.of(name)
+            unknown = tried.all & ~held.get(True, 0) & ~held.get(False, 0)
+            for requirement in near:
+                unknown &= tried.of(requirement).get(True, 0)
+            if unknown:
+                found[option.id].add(name)
+    return found
+
+
+def _unpinned(packs: PackSet, base: Mapping[str, form.Value]) -> dict[str, form.Value]:
+    return {n: None if isinstance(packs.nodes.get(n), form.EvidenceNode) else v for n, v in base.items()}
+
+
+class Sameness:
+    """Says whether a completed patient keeps what evidence said, and creates no contradiction."""
+
+    def __init__(self, packs: PackSet) -> None:
+        self.packs = packs
+        self.patient = self._watched(packs.compiled.graph, _closure(packs))
+        self.record = {name: self._watched(graph, None) for name, graph in packs.compiled.records.items()}
+
+    @staticmethod
+    def _watched(graph: form.Graph, names: set[str] | None) -> list[tuple[str, bool]]:
+        nodes = [n for n in graph.nodes if names is None or n.name in names]
+        return [(n.name, True) for n in nodes if isinstance(n, form.EvidenceNode)] + [
+            (n.name, False) for n in nodes if n.name.endswith("?contradiction")
+        ]
+
+    def broken(self, before: form.Values, after: form.Values) -> list[str]:
+        """The evidence that changed its mind and the contradictions that came up."""
+        found = self._broken(self.patient, before.values, after.values)
+        for name, watched in self.record.items():
+            for one, other in zip(before.records[name], after.records[name], strict=False):
+                found += ["trials"] * bool(self._broken(watched, one, other))
+        return found
+
+    @staticmethod
+    def _broken(
+        watched: list[tuple[str, bool]], before: Mapping[str, form.Value], after: Mapping[str, form.Value]
+    ) -> list[str]:
+        return [
+            name
+            for name, is_evidence in watched
+            if (before[name] is not None and before[name] != after[name] if is_evidence else after[name] is True is not before[name])
+        ]
+
+
+def _closure(packs: PackSet) -> set[str]:
+    reached: set[str] = set()
+    queue = [status_node(o.id) for o in packs.options]
+    while queue:
+        name = queue.pop()
+        if name not in reached:
+            reached.add(name)
+            queue += packs.reads[name]
+    return reached
+
+
+class Completer:
+    """Completes erased patients at random."""
+
+    def __init__(self, patients: Patients, packs: PackSet) -> None:
+        self.patients = patients
+        self.packs = packs
+        self.interpreter = Interpreter(packs.compiled)
+        self.sameness = Sameness(packs)
+        self.upstream = {
+            name: facts_behind(packs, [name])
+            for name in _closure(packs)
+            if isinstance(packs.nodes[name], form.EvidenceNode) or name.endswith("?contradiction")
+        }
+
+    def values(self, patient: Patient) -> tuple[form.Inputs, form.Values]:
+        inputs = prepare(self.patients.book, self.packs, self.patients.read(patient))
+        return inputs, self.interpreter.evaluate(inputs)
+
+    def completed(self, rng: Random, erased: Patient, before: form.Values) -> tuple[Patient, form.Values] | None:
+        """Give one completion of an erased patient; None where random choices would not fit."""
+        read = self.patients.read(erased)
+        kept = {n: v for n, v in erased.facts.items() if n in read.known or n == "trials"}
+        missing = [n for n, d in self.patients.book.facts.items() if n not in read.known and d.type != "records"]
+        share = rng.choice((0.1, 0.3, 0.6, 1.0))
+        added: dict[str, object] = {
+            n: self.patients.value(rng, self.patients.book.facts[n], erased.as_of) for n in missing if rng.random() < share
+        }
+        if ("sbp_mmHg" in added) != ("dbp_mmHg" in added):
+            added.pop("sbp_mmHg", None)
+            added.pop("dbp_mmHg", None)
+        trials = self._trials(rng, erased) if rng.random() < share else None
+        for _ in range(12):
+            facts = {**kept, **added} | ({} if trials is None else {"trials": trials})
+            completion = Patient(facts, None, erased.as_of)
+            try_read = self.patients.read(completion)
+            lost = [n for n in read.known if n not in try_read.known]
+            _, after = self.values(completion)
+            broken = self.sameness.broken(before, after)
+            if not broken and not lost:
+                return completion, after
+            for name in broken:
+                if name == "trials":
+                    trials = None
+                else:
+                    for fact in self.upstream[name]:
+                        added.pop(fact, None)
+            if lost:
+                added = {}
+            if "sbp_mmHg" not in added or "dbp_mmHg" not in added:
+                added.pop("sbp_mmHg", None)
+                added.pop("dbp_mmHg", None)
+        return None
+
+    def _trials(self, rng: Random, erased: Patient) -> object:
+        given = erased.facts.get("trials")
+        regime = REGIMES[0]
+        if not isinstance(given, list):
+            return self.patients.trials(rng, regime, erased.as_of)
+        trials = [{**self.patients.trial(rng, regime, erased.as_of), **trial} for trial in given]
+        if erased.facts.get("trial_history_complete") is not True:
+            trials += [self.patients.trial(rng, regime, erased.as_of) for _ in range(rng.randint(0, MOST_ADDED_TRIALS))]
+        return trials
+
+
+def erased_patient(rng: Random, patients: Patients) -> Patient:
+    patient = patients.draw(rng)
+    share = rng.choice((0.02, 0.1, 0.4))
+    facts = {n: v for n, v in patient.facts.items() if rng.random() >= share}
+    return Patient(facts, None, patient.as_of)
+
+
+def faults(packs: PackSet, before: form.Values, after: form.Values, may_block: Mapping[str, set[str]]) -> list[str]:
+    """List what the floor guarantee forbids."""
+    found = []
+    for option in packs.options:
+        was, is_now = str(before.values[status_node(option.id)]), str(after.values[status_node(option.id)])
+        mine = {n: level_of(c) for n, c in packs.criteria.items() if option.id in c.options and level_of(c) in BLOCKED}
+        if was in OPEN and is_now in BLOCKED:
+            guilty = {n for n, level in mine.items() if level == is_now and after.values[n] is True}
+            if not guilty or guilty - may_block[option.id]:
+                found.append(f"{option.id} went from {was} to {is_now} by {sorted(guilty) or 'its indications'}")
+        if was in BLOCKED and is_now not in BLOCKED:
+            held = {n for n in mine if before.values[n] is True}
+            if not held or held - LIFTED_BY_TIME:
+                found.append(f"{option.id} went from {was} to {is_now} although {sorted(held)} held")
+    return found
+
+
+def test_few_blocking_criteria_are_uncovered(book: RuleBook) -> None:
+    packs = compile_packs(book, JURISDICTION, None, TODAY)
+
+    assert uncovered(book, packs) == {}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_completions_keep_to_the_floor(
+    chunk: int,
+    book: RuleBook,
+    patients: Patients,
+    is_full: bool,  # noqa: FBT001 - a fixture
+) -> None:
+    rng = Random(f"floor {chunk}")
+    packs = compile_packs(book, JURISDICTION, None, TODAY)
+    may_block = uncovered(book, packs)
+    completer = Completer(patients, packs)
+    with closing(Evaluator(book, "interpret")) as evaluator:
+        for _ in range(EACH_IN_FULL if is_full else EACH):
+            erased = erased_patient(rng, patients)
+            decision = evaluator.evaluate(patients.read(erased), JURISDICTION, None, erased.as_of).decision
+            could_be = {o.option: o.could_be for o in decision.options}
+            _, before = completer.values(erased)
+            for _ in range(COMPLETIONS):
+                completion = completer.completed(rng, erased, before)
+                if completion is None:
+                    continue
+                patient, after = completion
+                found = faults(packs, before, after, may_block)
+                found += [
+                    f"{o.id} came to {word}, which could_be lacks"
+                    for o in packs.options
+                    if (word := STATUS_OF_LEVEL[str(after.values[status_node(o.id)])]) not in could_be[o.id]
+                ]
+                assert not found, f"{erased} completed to {patient}"
