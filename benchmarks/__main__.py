@@ -10,6 +10,7 @@ are measured where they are installed; k6 drives the load on the wire.
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def main(*, rules: Path, rounds: int, patients: int, is_wired: bool, wire_rounds
         except (FileNotFoundError, RuntimeError) as error:
             tell(f"the wire: not measured, {error}")
     found = report.Report(
-        command="python -m benchmarks",
+        command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
         rounds=rounds,
         patients=patients,
         rules=len(rule_set.rules),

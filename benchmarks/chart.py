@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.measure import Figure
     from benchmarks.report import Report
 
-WIDTH, LEFT, RIGHT, TOP, ROW, BAR = 860, 300, 90, 74, 30, 18
+WIDTH, LEFT, RIGHT, TOP, ROW, BAR = 880, 330, 80, 74, 30, 18
 _STYLE = """
     text { font: 13px system-ui, sans-serif; fill: #1f2328; }
     .small { font-size: 11px; fill: #57606a; }

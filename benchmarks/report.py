@@ -35,7 +35,8 @@ _WHOLE = (
 _COMPARABLE = (
     "{report.rules} criteria for three options as {report.conditions} comparisons over flat, fully known facts. Only "
     "engines that decide every patient as we do are timed. Ours also counts the antidepressant trials and keeps "
-    "unknown apart; the others get these counts as plain numbers and cannot say unknown."
+    "unknown apart; the others get the counts as plain numbers and cannot say unknown. Reading the facts is timed only "
+    "where this engine explains."
 )
 _MISSING = (
     "The rule: an adult with the right diagnosis, not pregnant, without an aneurysm, is eligible. "

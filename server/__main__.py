@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from engine.errors import RulePackError
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 EXIT_FAULT = 1
 EXIT_USAGE = 2
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""Held back from every thread and taken one by one, so that none is lost however many come and whichever thread is up."""
 
 
 def main(arguments: Sequence[str] | None = None, load_all: Callable[[Settings], LoadedRules] = load) -> int:
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None, load_all: Callable[[Settings], 
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         if settings is None:
             return 0
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         server, _ = create_server(settings, make_log(), load_all=load_all)
     except SettingsError as error:
         sys.stderr.write(f"eligibility-server: {error}\n")
@@ -43,11 +45,8 @@ def main(arguments: Sequence[str] | None = None, load_all: Callable[[Settings], 
 
 
 def _serve(server: Server) -> None:
-    signals: SimpleQueue[int] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda received, _frame: signals.put(received))
     server.start()
-    while signals.get() == signal.SIGHUP:
+    while signal.sigwait(SIGNALS) == signal.SIGHUP:
         _reload(server)
     server.stop()
 

@@ -6,6 +6,7 @@ Nothing here reads a clock, makes an id or knows gRPC: what varies comes in as `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date, datetime
 
-    from server.rules_in_force import LoadedRules
+    from server.rules_in_force import LoadedRules, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +52,48 @@ class Call:
     deadline_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evaluated:
-    """What a replay needs, bit for bit.
+    """What a replay needs, bit for bit. Canonical encodings are made when they are first asked for.
 
     `request_bytes` are as they came and `response_bytes` as they go out: for a request on a stream, its messages on
-    the stream. `facts`, `parameters`, `decision` and `explanation` are canonical encodings. `context` is a frame:
-    as_of, time zone, then name and value of each thing that varied. A digest of 32 zero bytes stands for an engine that
-    did not run.
+    the stream. `context` is a frame: as_of, time zone, then name and value of each thing that varied.
     """
 
     request_bytes: bytes
-    facts: bytes
     context: bytes
-    parameters: bytes
-    decision: bytes
-    interpret_digest: bytes
-    chain_digest: bytes
-    explanation: bytes
+    outcome: Outcome
     response_bytes: bytes
+
+    @property
+    def facts(self) -> bytes:
+        """What was read of the patient."""
+        return self.outcome.facts
+
+    @property
+    def parameters(self) -> bytes:
+        """The dated numbers in effect."""
+        return self.outcome.parameters
+
+    @cached_property
+    def decision(self) -> bytes:
+        """The decision, whole."""
+        return canonical.encode_typed(self.outcome.decision)
+
+    @property
+    def interpret_digest(self) -> bytes:
+        """SHA-256 of what the interpreter concluded."""
+        return self.outcome.interpret_digest
+
+    @property
+    def chain_digest(self) -> bytes:
+        """The same of the forward-chaining engine; 32 zero bytes if it did not run."""
+        return self.outcome.chain_digest
+
+    @property
+    def explanation(self) -> bytes:
+        """The argument: every finding."""
+        return self.outcome.explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +157,7 @@ def evaluate(
         time_zone=circumstances.time_zone,
         position=circumstances.position,
     )
-    evaluated = Evaluated(
-        request_bytes=data,
-        facts=outcome.facts,
-        context=_context(as_of, circumstances),
-        parameters=outcome.parameters,
-        decision=canonical.encode(outcome.decision),
-        interpret_digest=outcome.interpret_digest,
-        chain_digest=outcome.chain_digest,
-        explanation=outcome.explanation,
-        response_bytes=response,
-    )
+    evaluated = Evaluated(data, _context(as_of, circumstances), outcome, response)
     return Answer(
         evaluated, circumstances.decision_id, request, {pack.id: pack.digest for pack in outcome.decision.packs}
     )

@@ -22,8 +22,11 @@ V1ALPHA = str(reflection.SERVICE_NAME)
 
 
 def register(server: grpc.Server, services: Iterable[str], pool: ThreadPoolExecutor) -> None:
-    """Serve reflection over `services`, health and reflection itself."""
-    servicer = reflection.ReflectionServicer((*services, health.SERVICE_NAME, V1ALPHA, V1))
+    """Serve reflection over `services`, health and reflection itself.
+
+    v1 is served but not listed: it has no descriptor here, and a client that asks for one would stop.
+    """
+    servicer = reflection.ReflectionServicer((*services, health.SERVICE_NAME, V1ALPHA))
 
     def answer(
         requests: Iterator[reflection_pb2.ServerReflectionRequest], context: grpc.ServicerContext

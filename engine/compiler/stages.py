@@ -118,6 +118,17 @@ class PackSet:
     reads: Mapping[str, tuple[str, ...]]
 
     @cached_property
+    def trial_limits(self) -> Mapping[str, int]:
+        """The parameters that the enrichment of a trial needs."""
+        return {name: int(self.parameters[name][1]) for name in trials.PARAMETERS}
+
+    @cached_property
+    def rule_dates(self) -> tuple[date, ...]:
+        """The days on which a criterion, a referral or a parameter begins or ends to hold, in order."""
+        days = {d for p in self.periods.values() for d in (p.from_, p.until) if d}
+        return tuple(sorted(days | {d for p, _ in self.parameters.values() for d in p.values}))
+
+    @cached_property
     def windows(self) -> Mapping[str, tuple[int, ...]]:
         """For each date fact, after how many days a comparison with `as_of` changes."""
         found: dict[str, set[int]] = {}
@@ -193,7 +204,7 @@ class _Stages:
                     self.criteria[name] = criterion
         if self.options is None or self.triage is None:
             message = f"the packs for `{self.jurisdiction}` lack an options.yaml or a triage.yaml"
-            raise RulePackError([self.packs[0].located["pack", ""].fault("pack/missing-file", message)])
+            self.faults.append(self.packs[0].located["pack", ""].fault("pack/missing-file", message))
         for name in trials.PARAMETERS:
             if name not in self.parameters:
                 message = f"the packs for `{self.jurisdiction}` lack the parameter `{name}`, with which trials are read"

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from engine.truth import Truth
 
 
+ALONE = ("never_counts", "outside_episode")
+"""Levels of `discounts` criteria that are reported alone, the first before the second."""
+
+
 class Findings:
     """Makes the findings of one evaluation."""
 
     def __init__(self, account: Account, questions: Questions) -> None:
         self.account = account
         self.questions = questions
+        self._made: dict[tuple[str, bool], answer.CriterionFinding] = {}
 
     @cached_property
     def discounted(self) -> Mapping[str, tuple[int, ...]]:
@@ -45,14 +50,11 @@ class Findings:
         return self._first_reasons(result)
 
     def _first_reasons(self, found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        records = self.account.inputs.records.get("trials") or ()
         result: dict[str, list[int]] = {n: [] for n in found}
-        for position, record in enumerate(records):
+        for position in sorted({p for places in found.values() for p in places}):
             names = [n for n, places in found.items() if position in places]
-            never = [n for n in names if self.account.packs.criteria[n].level == "never_counts"]
-            outside = [n for n in names if self.account.packs.criteria[n].level == "outside_episode"]
-            del record
-            for name in (never or outside or names)[: 1 if never or outside else None]:
+            alone = [n for level in ALONE for n in names if self.account.packs.criteria[n].level == level]
+            for name in alone[:1] or names:
                 result[name].append(position)
         return {n: tuple(p) for n, p in result.items()}
 
@@ -76,7 +78,13 @@ class Findings:
                     seen.add(value)
 
     def finding(self, name: str, *, is_reported: bool) -> answer.CriterionFinding:
-        """Make the finding of one criterion."""
+        """Make the finding of one criterion; options that share it share the finding."""
+        made = self._made.get((name, is_reported))
+        if made is None:
+            made = self._made[name, is_reported] = self._make(name, is_reported=is_reported)
+        return made
+
+    def _make(self, name: str, *, is_reported: bool) -> answer.CriterionFinding:
         criterion = self.account.packs.criteria[name]
         truth = self._truth_of(name, criterion)
         return answer.CriterionFinding(

@@ -29,15 +29,13 @@ def prepare(book: RuleBook, packs: PackSet, facts: PatientFacts) -> form.Inputs:
         seen = facts.known.get(fact)
         if seen is not None and isinstance(seen.value, date):
             values[node] = seen.value < day
-    limits = {name: int(packs.parameters[name][1]) for name in trials.PARAMETERS}
     records: dict[str, tuple[dict[str, form.Value], ...] | None] = {}
     for name in packs.compiled.records:
-        fields = {f.id: f for f in book.facts[name].fields}
         given = facts.records.get(name)
         records[name] = (
             None
             if given is None
-            else tuple(dict(trials.enrich(trial, facts, fields, book.drugs, limits)) for trial in given)
+            else tuple(dict(trials.enrich(t, facts, book.fields[name], book.drugs, packs.trial_limits)) for t in given)
         )
     return form.Inputs(values, records)
 

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 _STRUCTURE = frozenset({"pack/missing-file", "pack/unknown-pack", "pack/cycle"})
 _FOLLOWS = frozenset(
-    {"pack/unknown-name", "lint/unknown-id", "lint/placeholder", "lint/referral-words", "cases/subject", "cases/none"}
-)
+    {
+        "cases/none", "cases/side", "cases/subject", "lint/no-pack", "lint/placeholder", "lint/referral-words",
+        "lint/unknown-id", "pack/condition-too-deep", "pack/missing-file", "pack/missing-parameter",
+        "pack/unknown-name",
+    }
+)  # fmt: skip
 """What may be wrong only because something else could not be read."""
 
 
@@ -96,7 +100,8 @@ def _checks(rules: Path, book: RuleBook, today: date, result: Inspection, *, can
         return faults
     with Rehearsal(book, "interpret") as rehearsal:
         shown = shown_by(outcome for case in cases for outcome in rehearsal.run(case))
-    faults += gaps(book, sets, shown)
+    if not case_faults:
+        faults += gaps(book, sets, shown)
     for packs in sets:
         if packs.payer_id is None:
             result.blocking[packs.jurisdiction] = list(blocking(book, packs, today))

@@ -35,6 +35,7 @@ MOST_AROUND = 1 << 13
 
 _RANK = {level: rank for rank, level in enumerate(LEVELS)}
 _BLOCKING = _RANK["insufficient_data"]
+_DEFERRED = _RANK["deferred"]
 _NOT_INDICATED = _RANK["not_indicated_indication"]
 _BETWEEN = _RANK["not_recommended"]
 """The level between two that are one status."""
@@ -160,9 +161,8 @@ class Explorer:
             low, high = form.interval(base[name])
             if low != high and credited[name]:
                 points = {p for t in self.thresholds[name] for p in (t - 1, t) if low <= p <= high} | {low}
-                yield Variable(
-                    tuple(credited[name]), ({}, *({name: (p, p)} for p in sorted(points))), frozenset((name,))
-                )
+                intervals = [(low, high), *((p, p) for p in sorted(points))]
+                yield Variable(tuple(credited[name]), tuple({name: i} for i in intervals), frozenset((name,)))
 
     def _joint_choices(self, constraint: Constraint) -> Iterator[dict[str, form.Value]]:
         """Each pair of classes of values in which a pair of values is possible."""
@@ -204,7 +204,7 @@ class _Search:
         self.option = option
         self.status = status_node(option)
         self.pinned = pinned
-        self.rows = self._rows()
+        self.rows, self.within = self._rows()
         self.cones = {v: self._cone(v) for v in variables} if self.rows else {}
         names = {row.name for row in self.rows}
         self.touches = {v: names.intersection(cone) for v, cone in self.cones.items()}
@@ -217,27 +217,31 @@ class _Search:
             return self.found
         best = self._best()
         self._vary_each(best)
+        if not self._unresolved() and self.found.statuses >= self.within:
+            return self.found
         if prod(len(v.choices) for v in self.variables) <= MOST_TOGETHER:
             self._vary_together(self.base, self.variables)
             return self.found
-        if self._unresolved():
-            for row in self.rows:
-                if row.rank == _BETWEEN:
-                    self._vary_each(self._settled(best, row, [row]))
-        tried: set[Variable] = set()
-        for variable in self.variables:
-            if variable in self._unresolved() and variable not in tried:
-                group = self._around(self.touches[variable], [variable])
-                self._vary_together(best, group)
-                tried.add(variable)
+        places = [best, *(self._settled(best, row, [row]) for row in self.rows if row.rank == _BETWEEN)]
+        for place in places[1:]:
+            if self._unresolved():
+                self._vary_each(place)
+        worst = {row.name for row in self.rows if row.rank < _BETWEEN}
+        for variable in self._unresolved():
+            for place in places if self.touches[variable] & worst else places[:1]:
+                if variable.facts[0] not in self.found.facts:
+                    self._vary_together(place, self._around(self.touches[variable], [variable]))
         for row in self.rows:
-            if STATUS_OF_LEVEL[LEVELS[row.rank]] not in self.found.statuses or row.is_group:
+            if row.is_group or STATUS_OF_LEVEL[LEVELS[row.rank]] not in self.found.statuses:
                 self._vary_together(best, self._around({row.name}, []))
         return self.found
 
-    def _rows(self) -> list[_Row]:
-        """The rows that can still move the option, worst level first: those worse than what nothing can lift."""
-        base, held = self.base, len(LEVELS)
+    def _rows(self) -> tuple[list[_Row], set[str]]:
+        """The rows that can still move the option, worst first; and the statuses that they could lead to at most.
+
+        A row can move it if its level is worse than the one that nothing can lift.
+        """
+        base, held = self.base, len(LEVELS) - 1
         rows = []
         for name, rank, is_need in self.explorer.levels[self.option]:
             value = base[name]
@@ -252,8 +256,12 @@ class _Search:
         if indicated is None or (indicated is False and prepared is None):
             rows += [_Row(f"{group}:{self.option}", _NOT_INDICATED, is_group=True) for group in ("indicated", "prepared")]
         elif indicated is False:
-            held = min(held, _RANK["deferred"] if prepared else _NOT_INDICATED)
-        return sorted((r for r in rows if r.rank < held), key=lambda r: r.rank)
+            held = min(held, _DEFERRED if prepared else _NOT_INDICATED)
+        rows = sorted((r for r in rows if r.rank < held), key=lambda r: r.rank)
+        ranks = {held, *(row.rank for row in rows)}
+        if any(row.is_group for row in rows):
+            ranks |= {_BLOCKING, *([_DEFERRED] if prepared is not False else [])}
+        return rows, {STATUS_OF_LEVEL[LEVELS[rank]] for rank in ranks}
 
     def _cone(self, variable: Variable) -> tuple[str, ...]:
         """The nodes that a variable can change, in order."""
@@ -387,12 +395,16 @@ class _Search:
         environment = self.base
         for row in self.rows:
             if not row.is_group:
-                environment = self._settled(environment, row, ())
+                if environment[row.name] is not row.is_need:
+                    environment = self._settled(environment, row, ())
                 continue
             for name in self.explorer.indications[self.option]:
-                if environment[row.name] is not True:
+                if not self._is_indicated(environment):
                     environment = self._settled(environment, _Row(name, row.rank, is_group=True), ())
         return environment
+
+    def _is_indicated(self, environment: Environment) -> bool:
+        return any(environment[f"{group}:{self.option}"] is True for group in ("indicated", "prepared"))
 
     def _settled(self, environment: Environment, row: _Row, met: Collection[_Row]) -> Environment:
         """Choose for the variables around one row what keeps every row they touch from harm; rows of `met` are met."""

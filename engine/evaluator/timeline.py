@@ -41,16 +41,16 @@ def changes_on(
 
 def _days(book: RuleBook, packs: PackSet, facts: PatientFacts) -> Iterator[tuple[date, str]]:
     """The days after `as_of` on which something could change, with the fact that moves (empty for a rule's date)."""
-    days: list[tuple[date | None, str]] = []
-    days += [(d, "") for p in packs.periods.values() for d in (p.from_, p.until)]
-    days += [(d, "") for p, _ in packs.parameters.values() for d in p.values]
+    if packs.rule_dates and packs.rule_dates[-1] > facts.as_of:
+        yield from ((day, "") for day in packs.rule_dates if day > facts.as_of)
     for name, seen in facts.known.items():
-        limit = book.facts[name].valid_for_days
+        days = []
+        limit = book.facts[name].valid_for_days if seen.observed_on is not None else None
         if seen.observed_on is not None and limit is not None:
-            days.append((seen.observed_on + timedelta(days=limit + 1), name))
+            days.append(seen.observed_on + timedelta(days=limit + 1))
         if isinstance(seen.value, date):
-            days += [(seen.value + timedelta(days=n), name) for n in packs.windows.get(name, ())]
-    yield from ((day, fact) for day, fact in days if day is not None and day > facts.as_of)
+            days += [seen.value + timedelta(days=n) for n in packs.windows.get(name, ())]
+        yield from ((day, name) for day in days if day > facts.as_of)
 
 
 def _at(book: RuleBook, facts: PatientFacts, day: date) -> PatientFacts:

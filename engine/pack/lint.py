@@ -47,7 +47,7 @@ _EXTRA_KEYS: Mapping[str, tuple[str, ...]] = {
     "given": ("requires",),
     "needs": ("requires", "shows"),
 }
-_LEVELS = {"excludes": ("population", "indication"), "discounts": ("outside_episode", "never_counts")}
+_LEVELS = {"discounts": ("outside_episode", "never_counts")}
 _GIVES = {"indicates": "deferred", "discounts": "unknown"}
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _PARAMETER = re.compile(r"\$([a-z][a-z0-9_]*)")

@@ -95,6 +95,7 @@ class RuleBook:
 
     def __post_init__(self) -> None:
         self.facts: dict[str, FactDefinition] = self.dictionary.by_name()
+        self.fields = {name: {f.id: f for f in fact.fields} for name, fact in self.facts.items() if fact.fields}
 
     @property
     def jurisdictions(self) -> frozenset[str]:
@@ -109,12 +110,14 @@ class RuleBook:
     def family(self, pack: Pack) -> tuple[Pack, ...]:
         """Give a pack after those it extends."""
         ordered: dict[str, Pack] = {}
+        visited: set[str] = set()
 
         def add(member: Pack) -> None:
+            visited.add(member.id)
             for base in member.header.extends:
-                if base in self.packs:
+                if base in self.packs and base not in visited:
                     add(self.packs[base])
-            ordered.setdefault(member.id, member)
+            ordered[member.id] = member
 
         add(pack)
         return tuple(ordered.values())
@@ -182,7 +185,7 @@ def read_rules(rules: Path) -> tuple[RuleBook | None, list[Diagnostic]]:
             continue
         if pack.id in packs:
             faults.append(pack.located["pack", ""].fault("pack/duplicate-id", f"pack `{pack.id}` exists twice"))
-        packs[pack.id] = pack
+        packs.setdefault(pack.id, pack)
     if dictionary is None:
         return None, faults
     book = RuleBook(dictionary, drugs, packs, canonical.digest({FACTS_FILE: facts_text}), canonical.digest(reference))

@@ -156,6 +156,8 @@ class Criterion(Model):
             msg = "`requires` names what must be known: `needs`"
         elif self.effect != "defines" and not self.explain:
             msg = "`explain` is missing: the sentence that a clinician reads"
+        elif self.effect == "excludes" and self.level not in {"", "population", "indication"}:
+            msg = f"`{self.level}` is no level of `excludes`; write population or indication"
         elif self.effect == "triages" and not self.level:
             msg = "`triages` needs a `level`"
         elif self.effect == "plans" and not self.plan:

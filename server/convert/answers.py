@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from server.convert.messages import enum_number
-from server.pb.eligibility.v1 import decision_pb2
+from server.pb.eligibility.v1 import decision_pb2, explanation_pb2
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from google.rpc.status_pb2 import Status
 
-    from engine.evaluator.decision import Decision
+    from engine.evaluator.decision import Citation, Decision
     from server.convert.requests import Request
 
 _TRUTHS: Mapping[str, tuple[str, str]] = {
@@ -70,6 +70,14 @@ def _plan(descriptor: Descriptor) -> tuple[tuple[str, FieldDescriptor], ...]:
     return tuple((field.name, field) for field in descriptor.fields)
 
 
+@cache
+def _citation(citation: Citation) -> explanation_pb2.Citation:
+    """Give a source as a message; sources come from the rules and are the same for everyone."""
+    return explanation_pb2.Citation(
+        source=citation.source, title=citation.title, section=citation.section, supports=citation.supports
+    )
+
+
 def _is_basic(finding: object) -> bool:
     return getattr(finding, "truth", "") != "not_met" or bool(getattr(finding, "is_reported", False))
 
@@ -85,6 +93,9 @@ def _write(source: object, target: Message, is_shown: Callable[[object], bool]) 
                 getattr(target, name).SetInParent()
                 continue
             shown = value if field.message_type.name != "CriterionFinding" else filter(is_shown, value)
+            if field.message_type.name == "Citation":
+                getattr(target, name).extend(map(_citation, shown))
+                continue
             for item in shown:
                 _write(item, getattr(target, name).add(), is_shown)
         elif field.enum_type is not None:

@@ -87,7 +87,9 @@ DECISION = answers.Decision(
         ),
     ),
     triage=answers.TriageAnswer("low", provisional=True, criteria=()),
-    referrals=(answers.Referral("crisis_line", "crisis line", "emergency", "unresolved", ("US-SUI-01",), "It is not known."),),
+    referrals=(
+        answers.Referral("crisis_line", "crisis line", "emergency", "unresolved", ("US-SUI-01",), "It is not known."),
+    ),
     coverage=None,
     missing=(answers.Question("aneurysmal_vascular_disease", "Is there an aneurysm?", ("esketamine",)),),
     also_ask=(),

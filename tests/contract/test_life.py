@@ -224,7 +224,10 @@ def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    limit = threading.Timer(60, started.kill)
+    limit.start()
     yield started, tmp_path
+    limit.cancel()
     started.kill()
     started.wait()
     if started.stderr:

@@ -106,13 +106,13 @@ class BruteForce:
         paired = {name for pair in pairs for name in pair}
         for first, second in pairs:
             if first in missing:
-                ways = [
-                    {first: one, second: other}
-                    for one in self.domain(self.book.facts[first])
-                    for other in self.domain(self.book.facts[second])
+                ways = {
+                    (self._told_apart(first, one), self._told_apart(second, other)): {first: one, second: other}
+                    for one in self._values(self.book.facts[first])
+                    for other in self._values(self.book.facts[second])
                     if one > other  # type: ignore[operator]
-                ]
-                yield Axis(f"{first}+{second}", ({}, *ways))
+                }
+                yield Axis(f"{first}+{second}", ({}, *ways.values()))
         for name, definition in self.book.facts.items():
             if definition.type != "records" and name not in paired and name in missing:
                 yield Axis(name, ({}, *({name: value} for value in self.domain(definition))))
@@ -126,7 +126,9 @@ class BruteForce:
             yield Axis(credited, ({}, *({TRIALS_COUNT: (n, n)} for n in range(low, highest + 1))))
 
     def domain(self, definition: FactDefinition) -> list[form.Value]:
-        """Values of a fact that no condition tells apart once: of all its values, or thresholds and their neighbours."""
+        """Its values, or thresholds and their neighbours; of those that no condition tells apart, one."""
+        if definition.type == "bool":
+            return [False, True]
         return list({self._told_apart(definition.id, value): value for value in self._values(definition)}.values())
 
     def _told_apart(self, fact: str, value: form.Value) -> tuple[object, ...]:
@@ -141,8 +143,6 @@ class BruteForce:
     def _values(self, definition: FactDefinition) -> list[form.Value]:
         near = {c + step for c in self.thresholds.get(definition.id, ()) for step in (-1, 0, 1)}
         match definition.type:
-            case "bool":
-                return [False, True]
             case "enum":
                 return [value for value in definition.values if value not in definition.missing_values]
             case "int" | "decimal":

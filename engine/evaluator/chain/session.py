@@ -150,7 +150,7 @@ class Pool:
         self._wait_seconds = wait_seconds
         self._unused_sids = (f"s{number}" for number in range(SESSIONS))
         self._hashes: set[int] = set()
-        self._free: queue.SimpleQueue[Session] = queue.SimpleQueue()
+        self._free: queue.LifoQueue[Session] = queue.LifoQueue()  # the last one used is still in the cache
         self._open = 0
         self._is_closed = False
         self._lock = threading.Lock()

@@ -445,6 +445,7 @@ class Referral(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CRITERIA_FIELD_NUMBER: _builtins.int
     BECAUSE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """Kind of referral: `crisis_line`."""
     urgency: Global___Urgency.ValueType
@@ -453,6 +454,8 @@ class Referral(_message.Message):
     """Whether it is owed or cannot be settled yet."""
     because: _builtins.str
     """One sentence saying why."""
+    title: _builtins.str
+    """Words for the kind."""
     @_builtins.property
     def criteria(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the criteria behind it."""
@@ -465,10 +468,11 @@ class Referral(_message.Message):
         state: Global___ReferralState.ValueType = ...,
         criteria: _abc.Iterable[_builtins.str] | None = ...,
         because: _builtins.str = ...,
+        title: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "criteria", b"criteria", "kind", b"kind", "state", b"state", "urgency", b"urgency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "criteria", b"criteria", "kind", b"kind", "state", b"state", "title", b"title", "urgency", b"urgency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -553,22 +557,26 @@ class UnusableInput(_message.Message):
     FACT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     fact: _builtins.str
     """Name of the fact."""
     reason: _builtins.str
     """Why it cannot be read. Holds no patient data."""
     path: _builtins.str
     """Path to the input in the request."""
+    label: _builtins.str
+    """Words for the fact."""
     def __init__(
         self,
         *,
         fact: _builtins.str = ...,
         reason: _builtins.str = ...,
         path: _builtins.str = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact", "path", b"path", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact", "label", b"label", "path", b"path", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -584,6 +592,7 @@ class ChangeDate(_message.Message):
     FACT_FIELD_NUMBER: _builtins.int
     OPTION_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     date: _builtins.str
     """The day, YYYY-MM-DD."""
     fact: _builtins.str
@@ -592,6 +601,8 @@ class ChangeDate(_message.Message):
     """Id of the option."""
     to: Global___EligibilityStatus.ValueType
     """Status from that day on."""
+    label: _builtins.str
+    """Words for the fact or rule date."""
     def __init__(
         self,
         *,
@@ -599,10 +610,11 @@ class ChangeDate(_message.Message):
         fact: _builtins.str = ...,
         option: _builtins.str = ...,
         to: Global___EligibilityStatus.ValueType = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "fact", b"fact", "option", b"option", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "fact", b"fact", "label", b"label", "option", b"option", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,134 @@
+"""`engine.compiler.stages`: packs become one graph whose nodes answer."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from engine.compiler import form
+from engine.compiler.stages import (
+    COVERAGE,
+    LEVELS,
+    TRIAGE,
+    PackSet,
+    any_date,
+    compile_packs,
+    in_force,
+    node_reads,
+    referral_node,
+    status_node,
+)
+from engine.evaluator.inputs import prepare
+from engine.evaluator.interpret import Interpreter
+from engine.facts import read_facts
+from engine.pack.load import RuleBook, load_rules
+
+GOOD = Path(__file__).parents[1] / "packs" / "good"
+DAY = date(2026, 2, 1)
+
+
+@pytest.fixture(scope="module")
+def book() -> RuleBook:
+    return load_rules(GOOD)
+
+
+@pytest.fixture(scope="module")
+def packs(book: RuleBook) -> PackSet:
+    return compile_packs(book, "US", "ACME", DAY)
+
+
+def _values(book: RuleBook, packs: PackSet, facts: dict[str, object], day: date = DAY) -> dict[str, form.Value]:
+    read = read_facts(book.facts, book.dictionary.constraints, facts, day)
+    return Interpreter(packs.compiled).evaluate(prepare(book, packs, read)).values
+
+
+def test_each_node_stands_after_those_it_reads_and_above_them(packs: PackSet) -> None:
+    levels: dict[str, int] = {}
+    for node in packs.compiled.graph.nodes:
+        for name in node_reads(node):
+            assert levels[name] < node.level
+        levels[node.name] = node.level
+
+
+def test_the_whole_answer_is_in_the_graph(packs: PackSet) -> None:
+    wanted = {status_node("spray"), status_node("care"), TRIAGE, COVERAGE, referral_node(packs.referrals[0])}
+    assert wanted <= packs.nodes.keys()
+    assert COVERAGE not in compile_packs(load_rules(GOOD), "US", None, DAY).nodes
+
+
+def test_concepts_that_nothing_reads_are_dropped_unless_the_whole_is_wanted(book: RuleBook, tmp_path: Path) -> None:
+    shutil.copytree(GOOD, tmp_path / "rules")
+    with (tmp_path / "rules/tiny/derived.yaml").open("a", encoding="utf-8") as stream:
+        stream.write("\n- id: unread\n  label: unread\n  when: danger\n")
+    more = load_rules(tmp_path / "rules", is_locked=False)
+    assert "unread" not in compile_packs(more, "US", None, DAY).nodes
+    assert "unread" in compile_packs(more, "US", None, DAY, is_whole=True).nodes
+    assert "unread" not in compile_packs(book, "US", None, DAY, is_whole=True).nodes
+
+
+@pytest.mark.parametrize(
+    ("facts", "status"),
+    [
+        ({}, "insufficient_data"),
+        ({"allergy": "yes"}, "contraindicated"),
+        ({"allergy": "yes", "age_years": 10, "score": 20}, "contraindicated"),
+        ({"age_years": 10}, "not_indicated_indication"),
+        ({"age_years": 10, "score": 20}, "not_indicated_population"),
+        ({"age_years": 40, "trials": [{"drug": "alpha", "weeks_at_adequate_dose": 6}]}, "insufficient_data"),
+        ({"age_years": 40, "trials": [{"drug": "alpha", "weeks_at_adequate_dose": 6}], "allergy": "no"}, "eligible"),
+        (
+            {
+                "age_years": 40,
+                "trials": [{"drug": "alpha", "weeks_at_adequate_dose": 6}],
+                "allergy": "no",
+                "pressure": 141,
+            },
+            "eligible_with_precautions",
+        ),
+    ],
+)
+def test_the_worst_level_is_the_status(book: RuleBook, packs: PackSet, facts: dict[str, object], status: str) -> None:
+    assert _values(book, packs, facts)[status_node("spray")] == status
+    assert status in LEVELS
+
+
+def test_an_option_that_is_always_indicated_is_eligible(book: RuleBook, packs: PackSet) -> None:
+    assert _values(book, packs, {})[status_node("care")] == "eligible"
+
+
+def test_an_indication_outside_its_dates_is_kept_for_the_explanation_only(book: RuleBook, packs: PackSet) -> None:
+    facts: dict[str, object] = {"age_years": 40, "trials": [{"drug": "alpha", "weeks_at_adequate_dose": 6}]}
+    values = _values(book, packs, facts, date(2019, 12, 31))
+    assert values["TINY-IND-01"] is False
+    assert values[any_date("TINY-IND-01")] is True
+
+
+def test_triage_is_the_worst_level_that_is_met(book: RuleBook, packs: PackSet) -> None:
+    assert [_values(book, packs, f)[TRIAGE] for f in ({}, {"danger": False}, {"danger": True})] == [
+        "none",
+        "none",
+        "high",
+    ]
+
+
+@pytest.mark.parametrize(("age", "cover"), [(17, "not_met"), (None, "insufficient_data"), (18, "insufficient_data")])
+def test_coverage_reads_the_payers_rows(book: RuleBook, packs: PackSet, age: int | None, cover: str) -> None:
+    values = _values(book, packs, {} if age is None else {"age_years": age})
+    assert values[COVERAGE] == ("covered" if age == 18 else cover)
+
+
+def test_a_criterion_that_is_replaced_steps_back_even_without_dates(tmp_path: Path) -> None:
+    shutil.copytree(GOOD, tmp_path / "rules")
+    path = tmp_path / "rules/payers/acme/coverage.yaml"
+    text = path.read_text(encoding="utf-8").replace("PAY-ACME-01", "PAY-ACME-02")
+    text = text.replace("  effect: covers\n", "  effect: cautions\n  replaces: TINY-WP-01\n")
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(f"\n{text}")
+    book = load_rules(tmp_path / "rules", is_locked=False)
+    alone, replaced = (compile_packs(book, "US", payer, DAY) for payer in (None, "ACME"))
+    assert _values(book, alone, {"pressure": 141})["TINY-WP-01"] is True
+    assert _values(book, replaced, {"pressure": 141})["TINY-WP-01"] is False
+    assert in_force("PAY-ACME-02") in replaced.nodes
