@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXIT_FAULT = 1
 EXIT_USAGE = 2
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-"""Held back from every thread and taken one by one, so that none is lost however many come and whichever thread is up."""
+"""Held back from every thread and taken one by one, so that none is lost."""
 
 
 def main(arguments: Sequence[str] | None = None, load_all: Callable[[Settings], LoadedRules] = load) -> int:

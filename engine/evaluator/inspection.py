@@ -30,6 +30,8 @@ _FOLLOWS = frozenset(
     }
 )  # fmt: skip
 """What may be wrong only because something else could not be read."""
+_HARMLESS = frozenset({"pack/unknown-source"})
+"""Faults of loading after which every item is there all the same."""
 
 
 @dataclass
@@ -71,7 +73,7 @@ def inspect_rules(rules: Path, today: date, *, is_locked: bool = True) -> Inspec
     result = Inspection(book)
     if book is not None:
         later = _checks(rules, book, today, result, can_compile=not any(f.code in _STRUCTURE for f in faults))
-        is_complete = not faults
+        is_complete = all(f.code in _HARMLESS for f in faults)
         faults += [f for f in later if is_complete or f.code not in _FOLLOWS]
         if is_locked and not faults:
             try:

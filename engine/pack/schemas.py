@@ -12,17 +12,17 @@ from engine.pack import model
 
 Schema: TypeAlias = dict[str, Any]
 
-_FILES: Mapping[str, Any] = {
-    "facts": Dictionary,
-    "pack": model.PackHeader,
-    "options": model.Options,
-    "references": Mapping[str, model.Reference],
-    "parameters": Mapping[str, model.Parameter],
-    "derived": tuple[model.Derived, ...],
-    "criteria": tuple[model.Criterion, ...],
-    "triage": model.Triage,
-    "referrals": model.Referrals,
-    "cases": tuple[model.CriterionCases, ...] | model.CaseFile,
+_FILES: Mapping[str, TypeAdapter[Any]] = {
+    "facts": TypeAdapter(Dictionary),
+    "pack": TypeAdapter(model.PackHeader),
+    "options": TypeAdapter(model.Options),
+    "references": TypeAdapter(Mapping[str, model.Reference]),
+    "parameters": TypeAdapter(Mapping[str, model.Parameter]),
+    "derived": TypeAdapter(tuple[model.Derived, ...]),
+    "criteria": TypeAdapter(tuple[model.Criterion, ...]),
+    "triage": TypeAdapter(model.Triage),
+    "referrals": TypeAdapter(model.Referrals),
+    "cases": TypeAdapter(tuple[model.CriterionCases, ...] | model.CaseFile),
 }
 _CONDITIONS = frozenset({"when", "unless", "given", "where", "conventional_first_when"})
 _CONDITION: Schema = {
@@ -57,11 +57,11 @@ _CONDITION: Schema = {
 
 def schemas() -> dict[str, Schema]:
     """Give the schema of each kind of rule file, by its name."""
-    return {name: _schema(name, kind) for name, kind in _FILES.items()}
+    return {name: _schema(name, adapter) for name, adapter in _FILES.items()}
 
 
-def _schema(name: str, kind: Any) -> Schema:
-    made: Schema = TypeAdapter(kind).json_schema()
+def _schema(name: str, adapter: TypeAdapter[Any]) -> Schema:
+    made: Schema = adapter.json_schema()
     definitions: Schema = made.setdefault("$defs", {})
     for each in (made, *definitions.values()):
         properties = each.get("properties", {})

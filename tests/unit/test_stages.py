@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.compiler import form
 from engine.compiler.stages import (
     COVERAGE,
     LEVELS,
@@ -26,6 +26,11 @@ from engine.evaluator.interpret import Interpreter
 from engine.facts import read_facts
 from engine.pack.load import RuleBook, load_rules
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engine.compiler import form
+
 GOOD = Path(__file__).parents[1] / "packs" / "good"
 DAY = date(2026, 2, 1)
 
@@ -40,7 +45,7 @@ def packs(book: RuleBook) -> PackSet:
     return compile_packs(book, "US", "ACME", DAY)
 
 
-def _values(book: RuleBook, packs: PackSet, facts: dict[str, object], day: date = DAY) -> dict[str, form.Value]:
+def _values(book: RuleBook, packs: PackSet, facts: Mapping[str, object], day: date = DAY) -> dict[str, form.Value]:
     read = read_facts(book.facts, book.dictionary.constraints, facts, day)
     return Interpreter(packs.compiled).evaluate(prepare(book, packs, read)).values
 

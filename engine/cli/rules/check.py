@@ -90,4 +90,4 @@ def _summary(found: Inspection) -> str:
     packs = found.book.packs.values() if found.book else ()
     criteria = sum(len(p.criteria) for p in packs)
     counts = f"{len(packs)} packs, {criteria} criteria, {found.cases} cases"
-    return f"{counts}: {len(found.faults)} faults, {len(found.warnings)} warnings"
+    return f"{counts}; faults: {len(found.faults)}, warnings: {len(found.warnings)}"

@@ -596,13 +596,13 @@ class ChangeDate(_message.Message):
     date: _builtins.str
     """The day, YYYY-MM-DD."""
     fact: _builtins.str
-    """The fact or rule date that changes the answer."""
+    """The fact that moves. Empty where a rule's own date does."""
     option: _builtins.str
     """Id of the option."""
     to: Global___EligibilityStatus.ValueType
     """Status from that day on."""
     label: _builtins.str
-    """Words for the fact or rule date."""
+    """Words for the fact. Empty where a rule's own date moves the answer."""
     def __init__(
         self,
         *,
