@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 from benchmarks.patients import AS_OF
 from engine.compiler import form
-from engine.compiler.stages import LEVELS, STATUS_OF_LEVEL, PackSet, compile_packs, in_force, level_of
+from engine.compiler.levels import LEVELS, STATUS_OF_LEVEL, level_of
+from engine.compiler.packset import PackSet, in_force
+from engine.compiler.stages import compile_packs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from engine.compiler.form import Expression
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
     from engine.pack.model import Criterion
 
 JURISDICTION = "US"

@@ -10,7 +10,9 @@ from benchmarks.host import HostProcess
 from benchmarks.measure import COMPARABLE, WHOLE, Contender, timed
 from benchmarks.patients import AS_OF, Clinic, Patient
 from benchmarks.rivals import RIVALS
-from engine.compiler.stages import STATUS_OF_LEVEL, compile_packs, status_node
+from engine.compiler.levels import STATUS_OF_LEVEL
+from engine.compiler.packset import status_node
+from engine.compiler.stages import compile_packs
 from engine.evaluator.agree import Evaluator
 from engine.evaluator.chain import Chain
 from engine.evaluator.interpret import Interpreter
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from benchmarks.comparable import Fact, RuleSet
     from engine.evaluator.agree import Mode
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 Statuses = tuple[str, ...]
 NO_REASONS, TRACE, VALUES, ARGUMENT = "nothing", "a trace", "the value of every node", "the whole argument"

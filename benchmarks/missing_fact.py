@@ -23,7 +23,7 @@ from engine.facts import read_facts
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 Facts: TypeAlias = Mapping[str, bool | str]
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.stages import PackSet, comparisons, level_of
+from engine.compiler.levels import level_of
+from engine.compiler.packset import PackSet, comparisons
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
 from engine.facts import PatientFacts, read_facts
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.facts import FactDefinition
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 AS_OF = date(2025, 6, 2)
 BASE = Path(__file__).with_name("patient.json")

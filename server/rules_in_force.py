@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from engine.evaluator.decision import Decision
     from engine.facts import PatientFacts
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 
 class Outcome(Protocol):

@@ -19,7 +19,7 @@ from engine.facts import PatientFacts, read_facts
 from engine.names import nearest
 
 if TYPE_CHECKING:
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 MIB = 1024 * 1024
 MAX_FILE_BYTES = 64 * MIB

@@ -16,7 +16,7 @@ from engine.cli.panel import Decided, Undecided, decide, expand, watched
 from engine.cli.sheet import print_sheet
 
 if TYPE_CHECKING:
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 
 @click.command(

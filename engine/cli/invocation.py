@@ -28,7 +28,7 @@ from engine.errors import EngineError, RulePackError
 
 if TYPE_CHECKING:
     from engine.evaluator.agree import Evaluator
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from engine.cli.case_file import Case
     from engine.evaluator.decision import CriterionFinding, Decision, OptionAnswer, Question, Referral, ShownItem
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from engine.errors import Diagnostic
     from engine.facts import FactDefinition
-    from engine.pack.load import Located
+    from engine.pack.book import Located
     from engine.pack.model import Parameter
     from engine.pack.source import Path
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.stages import any_date, in_force, node_reads
+from engine.compiler.packset import any_date, in_force, node_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from engine.compiler.check import Symbol
-    from engine.compiler.stages import PackSet
+    from engine.compiler.packset import PackSet
     from engine.pack.model import Criterion
 
 _COMPARED = {"<": "below", "<=": "at most", ">": "above", ">=": "at least", "==": "exactly"}

@@ -10,139 +10,39 @@ The answer of the whole engine is a node of the graph, so that every back end co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine import trials
 from engine.compiler import form
-from engine.compiler.check import Symbol, Typing, fact_symbol, reads
+from engine.compiler.check import Symbol, Typing, fact_symbol
+from engine.compiler.conclude import coverage_nodes, status_nodes, triage_node
+from engine.compiler.levels import LEVEL_OF_EFFECT
+from engine.compiler.packset import (
+    CONVENTIONAL_FIRST,
+    COVERAGE,
+    TRIAGE,
+    PackSet,
+    any_date,
+    in_force,
+    node_reads,
+    referral_node,
+)
 from engine.compiler.witness import read_witnesses
 from engine.errors import Diagnostic, RulePackError
 from engine.pack import model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import date
     from decimal import Decimal
 
     from engine.facts import FactDefinition
-    from engine.pack.load import Located, Pack, RuleBook
+    from engine.pack.book import Located, RuleBook
 
-LEVELS = (
-    "contraindicated",
-    "not_indicated_population",
-    "not_recommended",
-    "not_indicated_indication",
-    "insufficient_data",
-    "deferred",
-    "eligible_with_precautions",
-    "eligible",
-)
-"""What an option can come to, worst first; the status is the worst that a criterion reaches."""
 
-STATUS_OF_LEVEL: Mapping[str, str] = {level: level for level in LEVELS} | {
-    "not_indicated_population": "not_indicated",
-    "not_indicated_indication": "not_indicated",
-}
-LEVEL_OF_EFFECT: Mapping[str, str] = {
-    "contraindicates": "contraindicated",
-    "advises_against": "not_recommended",
-    "requires": "insufficient_data",
-    "defers": "deferred",
-    "cautions": "eligible_with_precautions",
-}
 LOGICAL = frozenset({*LEVEL_OF_EFFECT, "excludes", "indicates", "triages", "covers", "denies"})
 """Effects whose dates belong to their truth; an informing row out of force is only left out of the answer."""
-
-TRIAGE = "triage"
-COVERAGE = "coverage"
-CONVENTIONAL_FIRST = "order:conventional_first"
-
-
-def level_of(criterion: model.Criterion) -> str | None:
-    """Give the level that a criterion holds an option down to, or None."""
-    if criterion.effect == "excludes":
-        return f"not_indicated_{criterion.level or 'population'}"
-    return LEVEL_OF_EFFECT.get(criterion.effect)
-
-
-def in_force(name: str) -> str:
-    """Name the input that says whether a dated criterion is in force."""
-    return f"in_force:{name}"
-
-
-def status_node(option: str) -> str:
-    """Name the node that holds an option's level."""
-    return f"status:{option}"
-
-
-def referral_node(rule: model.ReferralRule) -> str:
-    """Name the node that says whether a referral rule holds."""
-    return f"referral:{rule.id}"
-
-
-@dataclass(frozen=True)
-class PackSet:
-    """The packs that answer for one jurisdiction and payer, compiled.
-
-    Attributes:
-        criteria: every criterion by id, in reading order; those of other jurisdictions left out.
-        derived: every derived fact by name; `records` says for which list one is about single records.
-        periods: the effective period of every dated criterion and referral, by id.
-        parameters: the parameters with their values on the day that was compiled for.
-        dates: comparisons of a date with a fixed day that the door answers: node, (fact, day).
-        symbols: what each patient-level name means.
-        nodes: the patient's graph by name.
-        reads: the names that each node reads directly.
-
-    """
-
-    jurisdiction: str
-    payer_id: str | None
-    packs: tuple[Pack, ...]
-    compiled: form.Compiled
-    options: tuple[model.Option, ...]
-    order: model.DisplayOrder
-    triage: model.Triage
-    screens: tuple[model.Screen, ...]
-    criteria: Mapping[str, model.Criterion]
-    derived: Mapping[str, model.Derived]
-    referrals: tuple[model.ReferralRule, ...]
-    periods: Mapping[str, model.Period]
-    parameters: Mapping[str, tuple[model.Parameter, Decimal]]
-    dates: Mapping[str, tuple[str, date]]
-    symbols: Mapping[str, Symbol]
-    record_symbols: Mapping[str, Mapping[str, Symbol]]
-    nodes: Mapping[str, form.Node]
-    reads: Mapping[str, tuple[str, ...]]
-
-    @cached_property
-    def trial_limits(self) -> Mapping[str, int]:
-        """The parameters that the enrichment of a trial needs."""
-        return {name: int(self.parameters[name][1]) for name in trials.PARAMETERS}
-
-    @cached_property
-    def rule_dates(self) -> tuple[date, ...]:
-        """The days on which a criterion, a referral or a parameter begins or ends to hold, in order."""
-        days = {d for p in self.periods.values() for d in (p.from_, p.until) if d}
-        return tuple(sorted(days | {d for p, _ in self.parameters.values() for d in p.values}))
-
-    @cached_property
-    def windows(self) -> Mapping[str, tuple[int, ...]]:
-        """For each date fact, after how many days a comparison with `as_of` changes."""
-        found: dict[str, set[int]] = {}
-        for node in self.nodes.values():
-            if isinstance(node, form.ConditionNode):
-                for leaf in comparisons(node.expression):
-                    symbol = self.symbols.get(leaf.node)
-                    if symbol is not None and symbol.kind == "date":
-                        found.setdefault(leaf.node, set()).add(leaf.constant + 1)
-        return {name: tuple(sorted(days)) for name, days in found.items()}
-
-    def pack_of(self, criterion: str) -> Pack:
-        """Give the pack that holds a criterion."""
-        return next(p for p in self.packs if criterion in p.criteria)
 
 
 def compile_packs(
@@ -389,71 +289,11 @@ class _Stages:
     def conclude(self) -> None:
         if self.faults or self.options is None or self.triage is None:
             return
-        for option in self.options.options:
-            self._conclude_option(option)
-        steps: list[tuple[form.Expression, str]] = []
-        for level in reversed(self.triage.levels[1:]):
-            rows = [n for n, c in self.criteria.items() if c.effect == "triages" and c.level == level]
-            steps.append((_any_met(rows), level))
-        self.nodes[TRIAGE] = form.ChoiceNode(TRIAGE, tuple(steps), self.triage.levels[0])
+        nodes = [n for option in self.options.options for n in status_nodes(option.id, self.criteria)]
+        nodes.append(triage_node(self.triage, self.criteria))
         if self.payer_id:
-            self._conclude_coverage()
-
-    def _conclude_option(self, option: model.Option) -> None:
-        mine = {n: c for n, c in self.criteria.items() if option.id in c.options}
-        reached: dict[str, list[form.Expression]] = {level: [] for level in LEVELS}
-        for name, criterion in mine.items():
-            level = level_of(criterion)
-            if level is not None:
-                reached[level].append(form.Is(name, truth=criterion.effect != "requires"))
-        full = [n for n, c in mine.items() if c.effect == "indicates" and c.gives != "deferred"]
-        steps = [n for n, c in mine.items() if c.effect == "indicates" and c.gives == "deferred"]
-        indicated, prepared = f"indicated:{option.id}", f"prepared:{option.id}"
-        self.nodes[indicated] = form.ConditionNode(indicated, form.AnyOf(tuple(map(form.Holds, full))))
-        self.nodes[prepared] = form.ConditionNode(prepared, form.AnyOf(tuple(map(form.Holds, steps))))
-        is_not = form.Is(indicated, truth=False)
-        reached["not_indicated_indication"].append(form.All((is_not, form.Is(prepared, truth=False))))
-        reached["insufficient_data"] += [
-            form.Is(indicated, truth=None),
-            form.All((is_not, form.Is(prepared, truth=None))),
-        ]
-        reached["deferred"].append(form.All((is_not, form.Is(prepared, truth=True))))
-        choices = []
-        for level in LEVELS[:-1]:
-            if reached[level]:
-                node = f"reached:{option.id}:{level}"
-                self.nodes[node] = form.ConditionNode(node, form.AnyOf(tuple(reached[level])))
-                choices.append((form.Is(node, truth=True), level))
-        self.nodes[status_node(option.id)] = form.ChoiceNode(status_node(option.id), tuple(choices), LEVELS[-1])
-
-    def _conclude_coverage(self) -> None:
-        covers = {n: c for n, c in self.criteria.items() if c.effect == "covers"}
-        denies = [n for n, c in self.criteria.items() if c.effect == "denies"]
-        withholds = [c for c in self.criteria.values() if c.effect == "withholds"]
-        plain = [n for n, c in covers.items() if not c.prior_approval_if]
-        steps: list[tuple[str, form.Expression]] = [("not_covered", _any_met(denies))]
-        for criterion in withholds:
-            held = frozenset(level for level, status in STATUS_OF_LEVEL.items() if status in criterion.statuses)
-            steps.append(("not_met", form.OneOf(status_node(criterion.option), held)))
-        steps.append(("insufficient_data", form.AnyOf(tuple(form.Is(n, truth=None) for n in denies))))
-        steps.append(("covered", _any_met(plain)))
-        for name, criterion in covers.items():
-            if criterion.prior_approval_if:
-                met, doubt = form.Is(name, truth=True), criterion.prior_approval_if
-                steps += [
-                    ("covered", form.All((met, form.Is(doubt, truth=False)))),
-                    ("prior_approval", form.All((met, form.Is(doubt, truth=True)))),
-                    ("insufficient_data", form.All((met, form.Is(doubt, truth=None)))),
-                ]
-        steps.append(("insufficient_data", form.AnyOf(tuple(form.Is(n, truth=None) for n in covers))))
-        current = [form.Holds(in_force(n)) if n in self.periods else form.Always() for n in covers]
-        steps.append(("not_met", form.AnyOf(tuple(current))))
-        choices = []
-        for position, (result, expression) in enumerate(steps):
-            node = f"coverage:{position}:{result}"
-            self.nodes[node] = form.ConditionNode(node, expression)
-            choices.append((form.Is(node, truth=True), result))
-        self.nodes[COVERAGE] = form.ChoiceNode(COVERAGE, tuple(choices), "insufficient_data")
+            nodes += coverage_nodes(self.criteria, self.periods)
+        self.nodes.update((node.name, node) for node in nodes)
 
     # 4. order
 
@@ -539,40 +379,6 @@ class _Stages:
         self.faults.append(located.fault("pack/cycle", message, "names are defined before they are used"))
 
 
-def any_date(name: str) -> str:
-    """Name the node that holds an indication's truth whatever its dates."""
-    return f"{name}?any_date"
-
-
-def node_reads(node: form.Node) -> Iterator[str]:
-    """Give the names that a node reads directly, in a settled order."""
-    match node:
-        case form.ConditionNode():
-            yield from sorted(reads(node.expression))
-            yield from (n for n in (node.except_if, node.unknown_if) if n)
-        case form.EvidenceNode():
-            yield from (s.node for s in node.sources)
-        case form.ChoiceNode():
-            for guard, _ in node.steps:
-                yield from sorted(reads(guard))
-
-
-def comparisons(expression: form.Expression) -> Iterator[form.Compare]:
-    """Walk the comparisons of an expression."""
-    match expression:
-        case form.Compare():
-            yield expression
-        case form.Not(part):
-            yield from comparisons(part)
-        case form.All(parts) | form.AnyOf(parts) | form.AtLeast(_, parts):
-            for part in parts:
-                yield from comparisons(part)
-
-
 def _fact_node(definition: FactDefinition) -> form.FactNode:
     kind = "text" if definition.type == "code" else definition.type
     return form.FactNode(definition.id, kind, tuple(definition.values) if kind == "enum" else ())  # type: ignore[arg-type]
-
-
-def _any_met(names: Iterable[str]) -> form.Expression:
-    return form.AnyOf(tuple(form.Is(n, truth=True) for n in names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.stages import in_force
+from engine.compiler.packset import in_force
 from engine.evaluator import decision as answer
 from engine.evaluator import sentences
 

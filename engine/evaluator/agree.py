@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from engine import canonical
-from engine.compiler.stages import PackSet, compile_packs
+from engine.compiler.stages import compile_packs
 from engine.errors import EnginesDisagree
 from engine.evaluator.chain import Chain
 from engine.evaluator.decision import Decision, EngineReport
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.compiler import form
+    from engine.compiler.packset import PackSet
     from engine.facts import PatientFacts
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 Mode: TypeAlias = Literal["both", "interpret"]
 

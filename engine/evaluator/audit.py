@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.stages import LEVELS, PackSet, in_force, level_of
+from engine.compiler.levels import LEVELS, level_of
+from engine.compiler.packset import PackSet, in_force
 from engine.evaluator.support import Support
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 _BLOCKING = LEVELS[: LEVELS.index("insufficient_data")]
 INDICATION = "indication"

@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.stages import (
+from engine.compiler.levels import LEVELS, STATUS_OF_LEVEL, level_of
+from engine.compiler.packset import (
     CONVENTIONAL_FIRST,
     COVERAGE,
-    LEVELS,
-    STATUS_OF_LEVEL,
     TRIAGE,
     any_date,
-    level_of,
     node_reads,
     referral_node,
     status_node,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from engine.compiler import form
 from engine.compiler.leaves import leaves, region_starts
-from engine.compiler.stages import PackSet, in_force
+from engine.compiler.packset import PackSet, in_force
 from engine.evaluator.audit import support_of
 from engine.evaluator.rehearse import has_truth
 from engine.evaluator.support import Support
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.errors import Diagnostic
     from engine.evaluator.rehearse import Outcome
     from engine.facts import FactDefinition
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
     from engine.pack.model import Criterion
 
 Subject: TypeAlias = tuple[str, str]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from engine import trials
 from engine.compiler import form
-from engine.compiler.stages import in_force
+from engine.compiler.packset import in_force
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engine.compiler.stages import PackSet
+    from engine.compiler.packset import PackSet
     from engine.facts import PatientFacts, Typed
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 
 def prepare(book: RuleBook, packs: PackSet, facts: PatientFacts) -> form.Inputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from engine.compiler.stages import PackSet, compile_packs
+from engine.compiler.stages import compile_packs
 from engine.errors import Diagnostic, RulePackError
 from engine.evaluator.audit import Assumption, Blocking, assumptions, blocking
 from engine.evaluator.chain import Chain, Plan
@@ -14,12 +14,15 @@ from engine.evaluator.rehearse import Rehearsal
 from engine.pack.cases import read_cases
 from engine.pack.digest import read_lock
 from engine.pack.lint import lint
-from engine.pack.load import RuleBook, check_lock, read_rules
+from engine.pack.load import check_lock, read_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
     from pathlib import Path
+
+    from engine.compiler.packset import PackSet
+    from engine.pack.book import RuleBook
 
 _STRUCTURE = frozenset({"pack/missing-file", "pack/unknown-pack", "pack/cycle"})
 _FOLLOWS = frozenset(

@@ -7,14 +7,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.stages import LEVELS, PackSet, level_of
+from engine.compiler.levels import LEVELS, level_of
 from engine.evaluator import decision as answer
 from engine.evaluator import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engine.pack.load import RuleBook
+    from engine.compiler.packset import PackSet
+    from engine.pack.book import RuleBook
     from engine.pack.model import Citation, Criterion, Option
 
 RANK = {level: rank for rank, level in enumerate(LEVELS)}

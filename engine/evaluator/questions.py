@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.stages import COVERAGE, LEVELS, TRIAGE, status_node
+from engine.compiler.levels import LEVELS
+from engine.compiler.packset import COVERAGE, TRIAGE, status_node
 from engine.evaluator import decision as answer
 from engine.evaluator.layout import RANK
 

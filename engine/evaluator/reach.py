@@ -17,7 +17,8 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.stages import LEVELS, STATUS_OF_LEVEL, PackSet, level_of, status_node
+from engine.compiler.levels import LEVELS, STATUS_OF_LEVEL, level_of
+from engine.compiler.packset import PackSet, status_node
 from engine.evaluator.interpret import Environment, Interpreter, Test, compile_test
 from engine.evaluator.worlds import Bits, Held, Worlds, compile_node
 
@@ -254,7 +255,9 @@ class _Search:
                 held = min(held, rank)
         indicated, prepared = base[f"indicated:{self.option}"], base[f"prepared:{self.option}"]
         if indicated is None or (indicated is False and prepared is None):
-            rows += [_Row(f"{group}:{self.option}", _NOT_INDICATED, is_group=True) for group in ("indicated", "prepared")]
+            rows += [
+                _Row(f"{group}:{self.option}", _NOT_INDICATED, is_group=True) for group in ("indicated", "prepared")
+            ]
         elif indicated is False:
             held = min(held, _DEFERRED if prepared else _NOT_INDICATED)
         rows = sorted((r for r in rows if r.rank < held), key=lambda r: r.rank)
@@ -422,7 +425,9 @@ class _Search:
         ordered = [r for r in self.rows if r.name in touched and r not in met]
         if row.is_group:
             ordered.insert(0, row)
-        for wanted in [r.bad(worlds) for r in met] + [b for r in ordered for b in (r.good(worlds), worlds.all & ~r.bad(worlds))]:
+        for wanted in [r.bad(worlds) for r in met] + [
+            b for r in ordered for b in (r.good(worlds), worlds.all & ~r.bad(worlds))
+        ]:
             left = left & wanted or left
         world = (left & -left).bit_length() - 1
         changed = {name: worlds.at(name, world) for name in worlds.held}

@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.stages import PackSet, compile_packs, in_force, referral_node
+from engine.compiler.packset import PackSet, in_force, referral_node
+from engine.compiler.stages import compile_packs
 from engine.errors import FactError
 from engine.evaluator.chain import Chain
 from engine.evaluator.inputs import prepare
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from engine.evaluator.agree import Mode
+    from engine.pack.book import RuleBook
     from engine.pack.cases import Case
-    from engine.pack.load import RuleBook
     from engine.pack.model import Criterion
     from engine.truth import Truth
 

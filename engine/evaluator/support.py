@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from engine.compiler import form
-from engine.compiler.stages import node_reads
+from engine.compiler.packset import node_reads
 from engine.evaluator.domain import domain
 from engine.evaluator.interpret import compile_test
 from engine.truth import conjoin, disjoin, negate

@@ -6,7 +6,9 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from engine.compiler.stages import STATUS_OF_LEVEL, PackSet, compile_packs, status_node
+from engine.compiler.levels import STATUS_OF_LEVEL
+from engine.compiler.packset import PackSet, status_node
+from engine.compiler.stages import compile_packs
 from engine.evaluator.decision import ChangeDate, Decision
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.facts import Observed, PatientFacts
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 
 def changes_on(

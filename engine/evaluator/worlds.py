@@ -140,7 +140,7 @@ def _choice(node: form.ChoiceNode) -> Rule:
     return concluded
 
 
-def _compile(expression: form.Expression) -> Test:  # noqa: C901, PLR0911 - one arm per kind
+def _compile(expression: form.Expression) -> Test:
     match expression:
         case form.Always():
             return lambda worlds: (worlds.all, 0)

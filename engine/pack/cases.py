@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from engine.errors import Diagnostic
 from engine.names import nearest
 from engine.pack import model
-from engine.pack.load import Located, Pack, RuleBook, validated
+from engine.pack.book import Located, Pack, RuleBook
+from engine.pack.load import validated
 from engine.pack.source import read_source
 
 if TYPE_CHECKING:

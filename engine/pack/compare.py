@@ -12,7 +12,7 @@ from engine.pack.model import Criterion, Derived, Parameter, ReferralRule
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 Item: TypeAlias = Criterion | Derived | Parameter | ReferralRule
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from engine.errors import Diagnostic
-    from engine.pack.load import Located, Pack, RuleBook
+    from engine.pack.book import Located, Pack, RuleBook
     from engine.pack.source import Path
 
 FOR_OPTIONS = frozenset(

@@ -5,17 +5,17 @@ Loading checks shapes, names of sources, doubled ids and the lock; `engine.compi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from engine.errors import Diagnostic, NoRulePackError, RulePackError
-from engine.facts import Dictionary, FactDefinition
+from engine.errors import Diagnostic, RulePackError
+from engine.facts import Dictionary
 from engine.names import nearest
 from engine.pack import digest as canonical
 from engine.pack import model
+from engine.pack.book import Located, Pack, RuleBook
 from engine.pack.source import Path as Place
 from engine.pack.source import Source, read_source
 from engine.trials import Drug, read_drugs
@@ -29,120 +29,6 @@ T = TypeVar("T", bound=BaseModel)
 
 FACTS_FILE = "facts.yaml"
 REFERENCE_FOLDER = "reference"
-
-
-@dataclass(frozen=True)
-class Located:
-    """Where an item of a pack stands: its file and its path in it."""
-
-    source: Source
-    path: Place
-
-    def fault(self, code: str, message: str, hint: str = "", within: Place = ()) -> Diagnostic:
-        """Make a diagnostic about the item, or about the value at `within` inside it."""
-        return self.source.fault((*self.path, *within), code, message, hint)
-
-
-@dataclass
-class Pack:
-    """One pack: its header, its items in reading order, and where each stands (by kind and id)."""
-
-    header: model.PackHeader
-    digest: str
-    files: Mapping[str, bytes]
-    criteria: dict[str, model.Criterion] = field(default_factory=dict)
-    derived: list[model.Derived] = field(default_factory=list)
-    parameters: dict[str, model.Parameter] = field(default_factory=dict)
-    references: dict[str, model.Reference] = field(default_factory=dict)
-    triage: model.Triage | None = None
-    referrals: list[model.ReferralRule] = field(default_factory=list)
-    referral_kinds: dict[str, str] = field(default_factory=dict)
-    options: model.Options | None = None
-    located: dict[tuple[str, str], Located] = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        """The pack's id."""
-        return self.header.id
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the pack answers; a draft or a retired pack is only kept."""
-        return self.header.status == "active"
-
-    @property
-    def folder(self) -> str:
-        """The pack's folder inside the rules folder."""
-        return str(PurePosixPath(self.located["pack", ""].source.file).parent)
-
-    def file_of(self, criterion: str) -> str:
-        """Give the file that holds a criterion, inside the rules folder."""
-        return self.located["criterion", criterion].source.file
-
-
-@dataclass
-class RuleBook:
-    """Everything the rules folder holds.
-
-    `reference_digest` covers facts.yaml's tables (rules/reference), `facts_digest` the data dictionary.
-    """
-
-    dictionary: Dictionary
-    drugs: Mapping[str, Drug]
-    packs: Mapping[str, Pack]
-    facts_digest: str
-    reference_digest: str
-
-    def __post_init__(self) -> None:
-        self.facts: dict[str, FactDefinition] = self.dictionary.by_name()
-        self.fields = {name: {f.id: f for f in fact.fields} for name, fact in self.facts.items() if fact.fields}
-
-    @property
-    def jurisdictions(self) -> frozenset[str]:
-        """The jurisdictions that an active pack serves."""
-        return frozenset(p.header.serves for p in self.packs.values() if p.header.serves and p.is_active)
-
-    @property
-    def payers(self) -> frozenset[str]:
-        """The payers that an active pack speaks for."""
-        return frozenset(p.header.payer for p in self.packs.values() if p.header.payer and p.is_active)
-
-    def family(self, pack: Pack) -> tuple[Pack, ...]:
-        """Give a pack after those it extends."""
-        ordered: dict[str, Pack] = {}
-        visited: set[str] = set()
-
-        def add(member: Pack) -> None:
-            visited.add(member.id)
-            for base in member.header.extends:
-                if base in self.packs and base not in visited:
-                    add(self.packs[base])
-            ordered[member.id] = member
-
-        add(pack)
-        return tuple(ordered.values())
-
-    def derived(self, name: str) -> model.Derived | None:
-        """Give a derived fact by its name; None if there is none."""
-        return next((d for p in self.packs.values() for d in p.derived if d.id == name), None)
-
-    def packs_for(self, jurisdiction: str, payer_id: str | None = None) -> tuple[Pack, ...]:
-        """Give the packs that answer for a jurisdiction and payer, each after those it extends.
-
-        A payer without a pack adds none. Raises: NoRulePackError.
-        """
-        entries = [p for p in self.packs.values() if p.header.serves == jurisdiction and p.is_active]
-        if not entries:
-            raise NoRulePackError(jurisdiction, self.jurisdictions)
-        if payer_id:
-            entries += [
-                p
-                for p in self.packs.values()
-                if p.header.payer == payer_id
-                and p.is_active
-                and (not p.header.jurisdictions or jurisdiction in p.header.jurisdictions)
-            ]
-        return tuple({member.id: member for pack in entries for member in self.family(pack)}.values())
 
 
 def load_rules(rules: Path, *, is_locked: bool = True) -> RuleBook:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from engine.pack import model
-    from engine.pack.load import Pack, RuleBook
+    from engine.pack.book import Pack, RuleBook
 
 _KINDS = packs_pb2.SourceAttributeKind
 _PERSONAL: Mapping[int, tuple[str, ...]] = {

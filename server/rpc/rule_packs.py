@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from engine.pack.load import Pack, RuleBook
+    from engine.pack.book import Pack, RuleBook
     from server.rules_in_force import LoadedRules, RulesInForce
 
 M = TypeVar("M", bound=Message)

@@ -6,6 +6,8 @@ engine that is not installed is left out with its reason.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from benchmarks.missing_fact import (
@@ -20,7 +22,10 @@ from benchmarks.missing_fact import (
     ask_ours,
     without,
 )
-from engine.pack.load import RuleBook, load_rules
+from engine.pack.load import load_rules
+
+if TYPE_CHECKING:
+    from engine.pack.book import RuleBook
 
 DECIDES = {"ZEN decision table", "ZEN expression", "CLIPS", "durable-rules", "JsonLogic"}
 RAISES = {"CEL in Python", "CEL in C++"}

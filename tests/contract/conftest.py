@@ -23,7 +23,7 @@ from engine.errors import Diagnostic, NoRulePackError, RulePackError
 from engine.evaluator import decision as answers
 from engine.facts import Dictionary, PatientFacts
 from engine.pack import model
-from engine.pack.load import Pack, RuleBook
+from engine.pack.book import Pack, RuleBook
 from engine.pack.source import read_source
 from server.app import Server, create_server
 from server.config import Settings

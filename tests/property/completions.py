@@ -8,16 +8,17 @@ one bit for each completion, so that Kleene's logic over all of them is a handfu
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, TypeAlias
 
 from engine.compiler import form
-from engine.compiler.stages import node_reads
+from engine.compiler.packset import node_reads
 
 if TYPE_CHECKING:
-    from engine.compiler.stages import PackSet
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from engine.compiler.packset import PackSet
 
 Bits: TypeAlias = int
 Held: TypeAlias = dict[form.Value, Bits]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.pack.load import RuleBook, load_rules
+from engine.pack.load import load_rules
 from tests.property.patients import Patients
+
+if TYPE_CHECKING:
+    from engine.pack.book import RuleBook
 
 RULES = Path(__file__).parents[2] / "rules"
 

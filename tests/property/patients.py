@@ -7,21 +7,22 @@ rule begins or ends. A patient is a request as a caller writes it. The same seed
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
 from engine.compiler import form
-from engine.compiler.stages import PackSet, compile_packs
+from engine.compiler.stages import compile_packs
 from engine.facts import read_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from random import Random
 
+    from engine.compiler.packset import PackSet
     from engine.facts import FactDefinition, PatientFacts
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 Raw: TypeAlias = dict[str, object]
 
@@ -103,7 +104,12 @@ BENIGN: Mapping[str, object] = {
 """Someone for whom every option is open."""
 
 _EPISODE_DAYS = 400
-_FAILED: Mapping[str, object] = {"adherence": "adherent", "outcome": "nonresponse", "improvement_pct": 10, "role": "mono"}
+_FAILED: Mapping[str, object] = {
+    "adherence": "adherent",
+    "outcome": "nonresponse",
+    "improvement_pct": 10,
+    "role": "mono",
+}
 _COMMON_DRUGS = ("sertraline", "escitalopram", "venlafaxine", "bupropion", "mirtazapine", "quetiapine", "lithium")
 
 

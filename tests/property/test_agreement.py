@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.compiler.stages import LEVELS, compile_packs, status_node
+from engine.compiler.levels import LEVELS
+from engine.compiler.packset import status_node
+from engine.compiler.stages import compile_packs
 from engine.evaluator.agree import encode_values
 from engine.evaluator.chain import Chain
 from engine.evaluator.inputs import prepare
@@ -17,7 +19,7 @@ from engine.evaluator.interpret import Interpreter
 from tests.property.patients import JURISDICTION, TODAY
 
 if TYPE_CHECKING:
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
     from tests.property.patients import Patients
 
 PAYERS = 11

@@ -7,28 +7,29 @@ requires; a blocked answer stays blocked, except by an `unless`; and what comes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import closing
-from itertools import product
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from engine.compiler import form
-from engine.compiler.stages import LEVELS, STATUS_OF_LEVEL, PackSet, compile_packs, level_of, status_node
+from engine.compiler.levels import LEVELS, STATUS_OF_LEVEL, level_of
+from engine.compiler.packset import PackSet, status_node
+from engine.compiler.stages import compile_packs
 from engine.evaluator.agree import Evaluator
 from engine.evaluator.audit import blocking
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
-from tests.property.completions import Axis, Completions
+from tests.property.completions import Completions
 from tests.property.patients import JURISDICTION, REGIMES, TODAY, Patient, Patients, Regime
 from tests.property.test_missing import BruteForce
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 CHUNKS = 8
 EACH, EACH_IN_FULL = 125, 2500
@@ -59,7 +60,9 @@ def uncovered(book: RuleBook, packs: PackSet) -> dict[str, set[str]]:
     Tried exhaustively, for each criterion over its own facts and those of the requirements that share one with it.
     """
     force = BruteForce(book, packs)
-    empty = form.Inputs({n.name: True for n in packs.compiled.graph.nodes if n.name.startswith("in_force:")}, {"trials": ()})
+    empty = form.Inputs(
+        {n.name: True for n in packs.compiled.graph.nodes if n.name.startswith("in_force:")}, {"trials": ()}
+    )
     empty.values["trial_history_complete"] = True
     base = {**empty.values, **Interpreter(packs.compiled).evaluate(empty).values}
     found: dict[str, set[str]] = {o.id: set() for o in packs.options}
@@ -118,7 +121,11 @@ class Sameness:
         return [
             name
             for name, is_evidence in watched
-            if (before[name] is not None and before[name] != after[name] if is_evidence else after[name] is True is not before[name])
+            if (
+                before[name] is not None and before[name] != after[name]
+                if is_evidence
+                else after[name] is True is not before[name]
+            )
         ]
 
 
@@ -158,7 +165,9 @@ class Completer:
         missing = [n for n, d in self.patients.book.facts.items() if n not in read.known and d.type != "records"]
         share = rng.choice((0.1, 0.3, 0.6, 1.0))
         added: dict[str, object] = {
-            n: self.patients.value(rng, self.patients.book.facts[n], erased.as_of) for n in missing if rng.random() < share
+            n: self.patients.value(rng, self.patients.book.facts[n], erased.as_of)
+            for n in missing
+            if rng.random() < share
         }
         if ("sbp_mmHg" in added) != ("dbp_mmHg" in added):
             added.pop("sbp_mmHg", None)
@@ -196,7 +205,6 @@ class Completer:
         if complete is None or complete.value is not True:
             trials += [self.patients.trial(rng, regime, erased.as_of) for _ in range(rng.randint(0, MOST_ADDED_TRIALS))]
         return trials
-
 
     def _trial(self, rng: Random, regime: Regime, as_of: date, given: Mapping[str, object]) -> dict[str, object]:
         """Complete one trial; where its end is on record, that settles whether it is still running."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.evaluator.decision import Decision
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 ROOT = Path(__file__).parents[2]
 EACH, EACH_IN_FULL = 600, 10_000
@@ -69,7 +69,7 @@ def turned(
 
 
 def reads_of(graph: form.Graph) -> dict[str, list[str]]:
-    from engine.compiler.stages import node_reads
+    from engine.compiler.packset import node_reads
 
     return {node.name: list(node_reads(node)) for node in graph.nodes}
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.compiler import form
-from engine.compiler.stages import STATUS_OF_LEVEL, PackSet, compile_packs, status_node
+from engine.compiler.levels import STATUS_OF_LEVEL
+from engine.compiler.packset import PackSet, status_node
+from engine.compiler.stages import compile_packs
 from engine.evaluator.agree import Evaluation, Evaluator
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from engine.facts import FactDefinition
-    from engine.pack.load import RuleBook
+    from engine.pack.book import RuleBook
 
 CHUNKS = 8
 EACH, EACH_IN_FULL = 50, 250

@@ -16,7 +16,7 @@ from engine.cli.invocation import FAULT, GOOD, INTEGRITY, PROVISIONAL, USAGE, wo
 from engine.cli.root import root
 from engine.errors import ChainFault, EnginesDisagree
 from engine.evaluator.agree import Evaluator
-from engine.pack.load import RuleBook, load_rules
+from engine.pack.load import load_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from engine.evaluator.agree import Evaluation
     from engine.facts import PatientFacts
+    from engine.pack.book import RuleBook
 
     Run = Callable[..., Result]
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from engine.pack.lint import FOR_OPTIONS, lint
-from engine.pack.load import RuleBook, load_rules
+from engine.pack.load import load_rules
 from engine.pack.mentions import conditions_of, mentions
 from engine.pack.model import Criterion
+
+if TYPE_CHECKING:
+    from engine.pack.book import RuleBook
 
 GOOD = Path(__file__).parents[1] / "packs" / "good"
 

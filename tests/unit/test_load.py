@@ -5,11 +5,15 @@ from __future__ import annotations
 import shutil
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from engine.errors import NoRulePackError, RulePackError
-from engine.pack.load import RuleBook, load_rules, read_rules
+from engine.pack.load import load_rules, read_rules
+
+if TYPE_CHECKING:
+    from engine.pack.book import RuleBook
 
 GOOD = Path(__file__).parents[1] / "packs" / "good"
 

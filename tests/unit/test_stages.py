@@ -9,27 +9,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.compiler.stages import (
+from engine.compiler.levels import LEVELS
+from engine.compiler.packset import (
     COVERAGE,
-    LEVELS,
     TRIAGE,
     PackSet,
     any_date,
-    compile_packs,
     in_force,
     node_reads,
     referral_node,
     status_node,
 )
+from engine.compiler.stages import compile_packs
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
 from engine.facts import read_facts
-from engine.pack.load import RuleBook, load_rules
+from engine.pack.load import load_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.compiler import form
+    from engine.pack.book import RuleBook
 
 GOOD = Path(__file__).parents[1] / "packs" / "good"
 DAY = date(2026, 2, 1)

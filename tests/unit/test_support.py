@@ -5,15 +5,20 @@ from __future__ import annotations
 from datetime import date
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from engine.compiler import form
-from engine.compiler.stages import PackSet, compile_packs, in_force, status_node
+from engine.compiler.packset import PackSet, in_force, status_node
+from engine.compiler.stages import compile_packs
 from engine.evaluator.audit import assumptions, blocking, support_of
 from engine.evaluator.interpret import Interpreter
 from engine.evaluator.support import Support
-from engine.pack.load import RuleBook, load_rules
+from engine.pack.load import load_rules
+
+if TYPE_CHECKING:
+    from engine.pack.book import RuleBook
 
 GOOD = Path(__file__).parents[1] / "packs" / "good"
 DAY = date(2026, 2, 1)

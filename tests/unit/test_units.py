@@ -25,7 +25,9 @@ def test_factors_are_exact(unit: str, target: str, expected: Fraction) -> None:
     assert factor(unit, target) == expected
 
 
-@pytest.mark.parametrize(("unit", "target"), [("mg", "d"), ("kg", "mm[Hg]"), ("a", "d"), ("stone", "kg"), ("kg", ""), ("", "kg")])
+@pytest.mark.parametrize(
+    ("unit", "target"), [("mg", "d"), ("kg", "mm[Hg]"), ("a", "d"), ("stone", "kg"), ("kg", ""), ("", "kg")]
+)
 def test_other_things_have_no_factor(unit: str, target: str) -> None:
     assert factor(unit, target) is None
 

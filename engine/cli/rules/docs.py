@@ -19,7 +19,7 @@ from engine.pack.source import read_source
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from engine.pack.load import Pack, RuleBook
+    from engine.pack.book import Pack, RuleBook
     from engine.pack.model import Criterion
 
 ELSEWHERE = "ids-elsewhere.yaml"

@@ -17,7 +17,7 @@ from engine.pack.load import load_rules
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engine.pack.load import Pack, RuleBook
+    from engine.pack.book import Pack, RuleBook
     from engine.pack.model import Criterion
 
 _PLAIN_WIDTH = 160

@@ -12,7 +12,8 @@ import click
 
 from engine.cli.rules.folder import folder_option, today_option
 from engine.compiler.english import English
-from engine.compiler.stages import STATUS_OF_LEVEL, PackSet, compile_packs, level_of
+from engine.compiler.levels import STATUS_OF_LEVEL, level_of
+from engine.compiler.stages import compile_packs
 from engine.evaluator.rehearse import jurisdictions_of
 from engine.names import nearest
 from engine.pack.cases import read_cases
@@ -22,8 +23,9 @@ from engine.pack.mentions import mentions
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
+    from engine.compiler.packset import PackSet
+    from engine.pack.book import Pack, RuleBook
     from engine.pack.cases import Case
-    from engine.pack.load import Pack, RuleBook
     from engine.pack.model import Citation, Criterion, Derived, Period
 
 
