@@ -8,9 +8,10 @@ at once. Nothing is defaulted here.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, TypeAlias
@@ -25,6 +26,9 @@ MAX_TEXT = 200
 MAX_RECORDS = 200
 MAX_PROBLEMS = 100
 MAX_MAGNITUDE = 30
+DAYS_A_YEAR = 366
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 Typed: TypeAlias = bool | int | str | date | tuple[str, ...]
 FactKind: TypeAlias = Literal["bool", "int", "decimal", "enum", "date", "set", "records", "code"]
@@ -238,11 +242,13 @@ def read_facts(
     """
     reader = _Reader(definitions, as_of, path_of)
     for name, value in raw.items():
-        reader.read(name, value)
+        reader.read(str(name), value)
     if reader.violations:
         raise FactError(reader.violations[:MAX_PROBLEMS])
     reader.keep_possible(constraints)
-    return PatientFacts(as_of, reader.known, reader.records, tuple(reader.unusable))
+    places = {name: place for place, name in enumerate(definitions)}
+    unusable = sorted(reader.unusable, key=lambda entry: (places[entry.fact], entry.path))
+    return PatientFacts(as_of, reader.known, reader.records, tuple(unusable))
 
 
 _PLAIN = (str, int, list, float, type(None))
@@ -363,8 +369,7 @@ class _Reader:
             return all(n in known and known[n].value == v for n, v in constraint.never.items())
         if constraint.within_life in known and "age_years" in known:
             day, age = known[constraint.within_life].value, known["age_years"].value
-            born_after = self.as_of - timedelta(days=math.ceil((int(age) + 1) * 365.25))  # type: ignore[arg-type]
-            return isinstance(day, date) and day < born_after
+            return isinstance(day, date) and (self.as_of - day).days > (int(age) + 1) * DAYS_A_YEAR  # type: ignore[arg-type]
         return False
 
 
@@ -381,7 +386,7 @@ def _unwrap(raw: Mapping[object, object]) -> tuple[object, date | None, str, str
             code, "an observed value has `value` and optionally `date`, `source` and `unit`, nothing else"
         )
     observed_on = None if raw.get("date") is None else _date(raw["date"])
-    source, unit = raw.get("source") or "", raw.get("unit") or ""
+    source, unit = ("" if raw.get(key) is None else raw[key] for key in ("source", "unit"))
     if not isinstance(source, str) or not isinstance(unit, str) or len(source) > MAX_TEXT or len(unit) > MAX_TEXT:
         code = "fact/wrong-type"
         raise _MalformedError(code, f"`source` and `unit` are texts of at most {MAX_TEXT} characters")
@@ -432,7 +437,7 @@ def _enum(definition: FactDefinition, raw: object) -> str | None:
 
 def _date(raw: object) -> date:
     code = "fact/malformed-date"
-    if not isinstance(raw, str) or len(raw) != len("2025-01-31") or not raw.isascii():
+    if not isinstance(raw, str) or not _DATE.fullmatch(raw):
         raise _MalformedError(code, "must be a date written as YYYY-MM-DD")
     try:
         return date.fromisoformat(raw)
@@ -444,7 +449,8 @@ def _number(definition: FactDefinition, raw: object, unit: str) -> int:
     if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal):
         code = "fact/wrong-type"
         raise _MalformedError(code, "must be a number")
-    if not math.isfinite(raw):
+    is_finite = raw.is_finite() if isinstance(raw, Decimal) else isinstance(raw, int) or math.isfinite(raw)
+    if not is_finite:
         code = "fact/not-finite"
         raise _MalformedError(code, "must be a finite number")
     if isinstance(raw, Decimal) and raw and abs(raw.adjusted()) > MAX_MAGNITUDE:
@@ -467,7 +473,9 @@ def _number(definition: FactDefinition, raw: object, unit: str) -> int:
         raise _UnusableError(definition.outside)
     scaled = definition.scaled(number)
     if scaled is None:
+        if definition.type == "decimal":
+            msg = f"it has more than {definition.scale} digits after the point"
+            raise _UnusableError(msg)
         code = "fact/too-precise"
-        wanted = f"at most {definition.scale} digits after the point" if definition.scale else "a whole number"
-        raise _MalformedError(code, f"must be {wanted}")
+        raise _MalformedError(code, "must be a whole number")
     return scaled

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOST_TOGETHER = 1 << 16
 """How many completions are tried together."""
 
-MOST_AROUND = 1 << 13
+MOST_AROUND = 1 << 15
 """The same for one fact and those around it, where all together are too many."""
 
 _RANK = {level: rank for rank, level in enumerate(LEVELS)}
@@ -208,8 +208,10 @@ class _Search:
         self.rows, self.within = self._rows()
         self.cones = {v: self._cone(v) for v in variables} if self.rows else {}
         names = {row.name for row in self.rows}
+        if any(row.is_group for row in self.rows):
+            names.update(explorer.indications[option])
         self.touches = {v: names.intersection(cone) for v, cone in self.cones.items()}
-        self.variables = [v for v, rows in self.touches.items() if rows]
+        self.variables = [v for v, touched in self.touches.items() if touched]
         self.found = OptionReach({STATUS_OF_LEVEL[str(base[self.status])]})
 
     def reach(self) -> OptionReach:

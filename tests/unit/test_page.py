@@ -188,7 +188,7 @@ def test_the_whole_page_is_as_it_was(
 def test_an_emergency_and_its_referrals_stand_above_all_options(emergency: Decision) -> None:
     text = read(("A", emergency)).text
 
-    marks = ["Safety first", "Suicide-risk triage: emergency", "Crisis line", "Medical review", "Options at a glance"]
+    marks = ["Safety first", "Suicide-risk triage: emergency", "crisis line", "medical review", "Options at a glance"]
     assert [text.index(mark) for mark in marks] == sorted(text.index(mark) for mark in marks)
     assert text.index("Options at a glance") < text.index("Other referrals") < text.index("Addiction medicine")
 
@@ -198,7 +198,7 @@ def test_an_emergency_that_is_not_ruled_out_stands_above_all_options(sparse: Dec
 
     assert sparse.triage.level == "moderate"
     assert text.index("Suicide-risk triage: moderate, provisional") < text.index("To rule out now")
-    assert text.index("To rule out now") < text.index("Crisis line") < text.index("Options at a glance")
+    assert text.index("To rule out now") < text.index("crisis line") < text.index("Options at a glance")
     assert text.index("Not known yet whether needed") < text.index("Urology")
 
 
