@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+# A loaded machine must not fail a test that says nothing about time; the same examples are drawn in every run.
+settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 MAY_BE_ABSENT = "../shared"
 GOLDEN = Path(__file__).parent / "golden"
