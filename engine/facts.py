@@ -28,7 +28,7 @@ MAX_PROBLEMS = 100
 MAX_MAGNITUDE = 30
 DAYS_A_YEAR = 366
 
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 Typed: TypeAlias = bool | int | str | date | tuple[str, ...]
 FactKind: TypeAlias = Literal["bool", "int", "decimal", "enum", "date", "set", "records", "code"]
@@ -437,7 +437,7 @@ def _enum(definition: FactDefinition, raw: object) -> str | None:
 
 def _date(raw: object) -> date:
     code = "fact/malformed-date"
-    if not isinstance(raw, str) or not _DATE.fullmatch(raw):
+    if not isinstance(raw, str) or not DATE.fullmatch(raw):
         raise _MalformedError(code, "must be a date written as YYYY-MM-DD")
     try:
         return date.fromisoformat(raw)

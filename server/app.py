@@ -55,7 +55,7 @@ def load(settings: Settings) -> LoadedRules:
     except OSError as error:
         message = f"the rules cannot be read: {error.strerror}"
         raise RulePackError([Diagnostic(str(error.filename), 1, 1, "pack/unreadable", message)]) from error
-    evaluator = Evaluator(book, settings.engines, sessions=settings.workers)
+    evaluator = Evaluator(book, settings.engines, sessions=min(settings.workers, 2))
     try:
         evaluator.warm(datetime.now(ZoneInfo(settings.time_zone)).date())
     except RulePackError:
@@ -96,7 +96,10 @@ class Server:
             streams=self._streams,
             on_unexpected=self._tell_unexpected,
         )
-        self._packs = rule_packs.RulePacks(self._rules, self.reload, self._control, settings.max_message_bytes)
+        self._reloads = Pool(1, "reload")
+        self._packs = rule_packs.RulePacks(
+            self._rules, self.reload, self._control, self._reloads, settings.max_message_bytes
+        )
         self._grpc = self._build()
         self.port = self._bind()
 
@@ -147,7 +150,7 @@ class Server:
         self._eligibility.drain()
         self._grpc.stop(self._settings.grace if grace is None else grace).wait()
         self._rules.close()
-        for pool in (self._calls, self._items, self._streams, self._control):
+        for pool in (self._calls, self._items, self._streams, self._control, self._reloads):
             pool.shutdown(wait=False, cancel_futures=True)
         if self._tracing is not None:
             self._tracing.close()

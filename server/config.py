@@ -52,6 +52,7 @@ class Settings:
     max_trials: int = 100
     max_streams: int = 16
     stream_window: int = 8
+    stream_idle: float = 300.0
     workers: int = 4
     time_zone: str = "UTC"
     grace: float = 25.0
@@ -109,6 +110,9 @@ def _options() -> list[click.Parameter]:
         _option("--max-trials", click.IntRange(1, MAX_RECORDS), "Most trials in one patient's history."),
         _option("--max-streams", click.IntRange(1, 1000), "Streams open at once; more are pushed back."),
         _option("--stream-window", click.IntRange(1, 1000), "Requests of one stream that are in work or unread."),
+        _option(
+            "--stream-idle", click.FloatRange(1, 86400), "Seconds after which a stream on which nothing is asked ends."
+        ),
         _option("--workers", click.IntRange(1, 256), "Threads that evaluate."),
         _option("--time-zone", _TEXT, "IANA zone whose day it is where a request has no as_of."),
         _option("--grace", click.FloatRange(0, 3600), "Seconds that calls in work get at shutdown."),

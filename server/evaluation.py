@@ -164,7 +164,7 @@ def evaluate(
 
 
 def _facts(request: Request, rules: LoadedRules, as_of: date) -> PatientFacts:
-    violations: tuple[Violation, ...] = request.violations
+    violations: tuple[Violation, ...] = (*request.violations, *rules.book.check_payer(request.payer_id))
     try:
         facts = read_facts(rules.book.facts, rules.book.dictionary.constraints, request.raw, as_of, path_of)
     except FactError as error:

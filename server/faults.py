@@ -46,6 +46,12 @@ def overloaded(message: str, retry_after: float) -> Fault:
     return Fault(Code.RESOURCE_EXHAUSTED, "OVERLOADED", message, retry_after=retry_after)
 
 
+def idle(seconds: float) -> Fault:
+    """End a stream on which nothing is asked."""
+    message = f"nothing was asked on this stream for {seconds:g} seconds; open another when there is something to ask"
+    return Fault(Code.ABORTED, "STREAM_IDLE", message)
+
+
 def invalid(violations: Iterable[Violation]) -> Fault:
     """Refuse a request whose fields are wrong."""
     listed = tuple(violations)

@@ -13,7 +13,9 @@ Where several hold, 3 wins over 1, and 1 over 4.
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -137,6 +139,11 @@ class Mounted(click.Group):
 
     def invoke(self, ctx: click.Context) -> None:
         """Run a command; an error of the engine that it did not answer itself ends it with exit code 1."""
+        if sys.stdout is None:
+            raise SystemExit(FAULT)  # there is nowhere to answer to
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter still gets the answer
         try:
             super().invoke(ctx)
         except RulePackError as error:
@@ -146,7 +153,11 @@ class Mounted(click.Group):
         except BrokenPipeError:
             raise  # whoever read the output has seen enough; click ends quietly
         except OSError as error:
-            complain(f"`{error.filename}` cannot be read or written: {os.strerror(error.errno or 0).lower()}")
+            complain(f"{_place(error)} cannot be read or written: {os.strerror(error.errno or 0).lower()}")
         else:
             return
         ctx.exit(FAULT)
+
+
+def _place(error: OSError) -> str:
+    return f"`{error.filename}`" if error.filename else "standard output"

@@ -74,7 +74,7 @@ def expand(paths: Iterable[str]) -> list[str]:
     files: list[str] = []
     for text in paths:
         path = Path(text)
-        if text == STANDARD_INPUT or path.is_file():
+        if text == STANDARD_INPUT or (path.exists() and not path.is_dir()):
             files.append(text)
         elif path.is_dir():
             found = sorted(str(p) for p in path.iterdir() if p.suffix in _SUFFIXES)

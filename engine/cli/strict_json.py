@@ -7,6 +7,7 @@ nesting, and bytes that are not UTF-8. Numbers with a point are read as `Decimal
 from __future__ import annotations
 
 import json
+from collections import Counter
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
@@ -98,8 +99,8 @@ def printable(text: str) -> str:
 def _object(pairs: list[tuple[str, object]]) -> _Object:
     value = _Object(pairs)
     if len(value) != len(pairs):
-        keys = [key for key, _ in pairs]
-        value.doubled = tuple(key for key in value if keys.count(key) > 1)
+        times = Counter(key for key, _ in pairs)
+        value.doubled = tuple(key for key in value if times[key] > 1)
     return value
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from engine import canonical
 from engine.compiler.stages import compile_packs
-from engine.errors import EnginesDisagree
+from engine.errors import EnginesDisagree, FactError
 from engine.evaluator.chain import Chain
 from engine.evaluator.decision import Decision, EngineReport
 from engine.evaluator.explain import Explainer
@@ -145,11 +145,14 @@ class Evaluator:
             is_full: explain every criterion in force, not only those that hold, decide or are unresolved.
 
         Raises:
+            FactError: the data dictionary does not name the payer.
             NoRulePackError: no pack serves the jurisdiction.
             EnginesDisagree: the engines differ; there is no decision.
             ChainFault: durable-rules failed; there is no decision.
 
         """
+        if unknown := self.rules.check_payer(payer_id):
+            raise FactError(unknown)
         engines = self._engines_for(jurisdiction, payer_id, as_of)
         inputs = prepare(self.rules, engines.packs, facts)
         values = engines.interpreter.evaluate(inputs)
@@ -187,7 +190,7 @@ class Evaluator:
         interpreter = Interpreter(packs.compiled)
         chain = None
         if self.mode == "both":
-            chain = Chain(packs.compiled, self._sessions, f"{jurisdiction}-{payer_id or ''}")
+            chain = Chain(packs.compiled, self._sessions, f"set-{len(self._engines)}")
             self._closers.callback(chain.close)
         explorer = Explorer(packs, interpreter, self.rules.facts, self.rules.dictionary.constraints)
         report = EngineReport(self.mode, agree=True, version=SEMANTICS_VERSION)

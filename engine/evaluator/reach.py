@@ -289,7 +289,7 @@ class _Search:
         return [v for v in self.variables if v.facts[0] not in self.found.facts]
 
     def _around(self, rows: Collection[str], group: list[Variable]) -> list[Variable]:
-        """Add to a group the variables that share rows with it, nearest first, while there are not too many completions."""
+        """Add to a group the variables that share rows with it, nearest first, while completions are not too many."""
         size = prod(len(v.choices) for v in group)
         reached = set(rows)
         grown = True

@@ -46,13 +46,21 @@ def _days(book: RuleBook, packs: PackSet, facts: PatientFacts) -> Iterator[tuple
     if packs.rule_dates and packs.rule_dates[-1] > facts.as_of:
         yield from ((day, "") for day in packs.rule_dates if day > facts.as_of)
     for name, seen in facts.known.items():
-        days = []
-        limit = book.facts[name].valid_for_days if seen.observed_on is not None else None
+        limit = book.facts[name].valid_for_days
         if seen.observed_on is not None and limit is not None:
-            days.append(seen.observed_on + timedelta(days=limit + 1))
+            yield from _later(facts.as_of, seen.observed_on, limit + 1, name)
         if isinstance(seen.value, date):
-            days += [seen.value + timedelta(days=n) for n in packs.windows.get(name, ())]
-        yield from ((day, name) for day in days if day > facts.as_of)
+            for window in packs.windows.get(name, ()):
+                yield from _later(facts.as_of, seen.value, window, name)
+
+
+def _later(as_of: date, start: date, days: int, fact: str) -> Iterator[tuple[date, str]]:
+    """The day `days` after `start`, if it lies after `as_of` and the calendar reaches that far."""
+    if days > (date.max - start).days:
+        return
+    day = start + timedelta(days=days)
+    if day > as_of:
+        yield day, fact
 
 
 def _at(book: RuleBook, facts: PatientFacts, day: date) -> PatientFacts:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from engine.errors import NoRulePackError
+from engine.errors import NoRulePackError, Violation
+from engine.names import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +94,14 @@ class RuleBook:
     def payers(self) -> frozenset[str]:
         """The payers that an active pack speaks for."""
         return frozenset(p.header.payer for p in self.packs.values() if p.header.payer and p.is_active)
+
+    def check_payer(self, payer_id: str | None) -> list[Violation]:
+        """Find fault with a payer that the data dictionary does not name; no payer is no fault."""
+        allowed = self.dictionary.allowed("payer_id")
+        if not payer_id or payer_id in allowed:
+            return []
+        message = f"must be one of {', '.join(allowed)}{nearest(payer_id, allowed)}"
+        return [Violation("payer_id", "request/unknown-value", message)]
 
     def family(self, pack: Pack) -> tuple[Pack, ...]:
         """Give a pack after those it extends."""

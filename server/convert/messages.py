@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Message)
 
+MAX_KEY = 64
+"""A longer key of a map is not repeated in a path."""
+
 
 def parse(kind: type[M], data: bytes) -> M:
     """Parse a message. Raises: Fault (INVALID_ARGUMENT) for bytes that are none."""
@@ -42,13 +45,14 @@ def refuse_unknown(message: Message, path: str = "") -> list[Violation]:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             for key, item in value.items():
                 if isinstance(item, Message):
-                    violations += refuse_unknown(item, f"{place}[{key if key.isidentifier() else '?'}].")
+                    shown = key if key.isidentifier() and len(key) <= MAX_KEY else "?"
+                    violations += refuse_unknown(item, f"{place}[{shown}].")
         elif field.message_type is not None:
             for inner_place, inner in items_of(place, field, value):
                 violations += refuse_unknown(inner, f"{inner_place}.")
         elif field.enum_type is not None:
             violations += [
-                Violation(item_place, "request/unknown-value", f"`{number}` is no value of {field.enum_type.name}")
+                Violation(item_place, "request/unknown-value", f"is no value of {field.enum_type.name}")
                 for item_place, number in items_of(place, field, value)
                 if number not in field.enum_type.values_by_number
             ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import Message
 
 from engine.errors import Violation
+from engine.facts import DATE
 from server.convert.messages import enum_text, parse, refuse_unknown
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.pb.eligibility.v1 import explanation_pb2, patient_pb2
@@ -102,7 +103,7 @@ def _as_of(text: str, violations: list[Violation]) -> date | None:
     if not text:
         return None
     try:
-        if len(text) == len("2025-01-31") and text.isascii():
+        if DATE.fullmatch(text):
             return date.fromisoformat(text)
     except ValueError:
         pass

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import traceback
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -27,13 +28,16 @@ from server.faults import Code, Fault, cancelled, invalid
 from server.interceptors.layers import notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import grpc
-    from google.protobuf.message import Message
+
+M = TypeVar("M", bound=Message)
 
 DOMAIN = "eligibility.v1"
-MAX_LISTED = 100
+MAX_TEXT = 300
+MAX_DETAIL_BYTES = 5000
+"""How much of a status lists faults: with base64 it stays below the 8 KiB that every client takes in trailers."""
 UNEXPECTED = "INTERNAL"
 
 
@@ -62,23 +66,22 @@ def status_of(error: Exception) -> status_pb2.Status:
     fault = fault_of(error)
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=fault.reason, domain=DOMAIN)]
     if fault.violations:
-        details.append(
-            error_details_pb2.BadRequest(
-                field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(
-                        field=violation.path, description=violation.message, reason=violation.code
-                    )
-                    for violation in fault.violations[:MAX_LISTED]
-                ]
+        listed = _fitting(
+            error_details_pb2.BadRequest.FieldViolation(
+                field=violation.path[:MAX_TEXT], description=violation.message[:MAX_TEXT], reason=violation.code
             )
+            for violation in fault.violations
         )
+        details.append(error_details_pb2.BadRequest(field_violations=listed))
     if isinstance(error, RulePackError):
-        violations = [
+        violations = _fitting(
             error_details_pb2.PreconditionFailure.Violation(
-                type=found.code, subject=f"{found.file}:{found.line}:{found.column}", description=found.message
+                type=found.code,
+                subject=f"{found.file}:{found.line}:{found.column}",
+                description=found.message[:MAX_TEXT],
             )
-            for found in error.diagnostics[:MAX_LISTED]
-        ]
+            for found in error.diagnostics
+        )
         details.append(error_details_pb2.PreconditionFailure(violations=violations))
     if fault.retry_after is not None:
         delay = Duration()
@@ -90,6 +93,18 @@ def status_of(error: Exception) -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _fitting(faults: Iterable[M]) -> list[M]:
+    """Give the first faults, as many as a status may carry; the message of the status says how many there are."""
+    size = 0
+    listed: list[M] = []
+    for found in faults:
+        size += found.ByteSize() + 2
+        if size > MAX_DETAIL_BYTES:
+            break
+        listed.append(found)
+    return listed
 
 
 def place_of(error: BaseException) -> str:

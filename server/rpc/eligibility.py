@@ -98,7 +98,7 @@ class Eligibility:
         def answer(position: int, data: bytes) -> bytes:
             return self._item(position, data, context, call_notes)
 
-        panel = Panel(answer, self._items, self._settings.stream_window)
+        panel = Panel(answer, self._items, self._settings.stream_window, self._settings.stream_idle)
         with self._lock:
             if self._is_draining:
                 raise draining()

@@ -7,12 +7,12 @@ unread. What one request raises becomes its own answer.
 from __future__ import annotations
 
 import threading
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import grpc
 
-from server.faults import draining
+from server.faults import draining, idle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class Panel:
     """Runs one stream; `answer(position, data)` decides one request and never raises."""
 
-    def __init__(self, answer: Callable[[int, bytes], bytes], pool: Pool, window: int) -> None:
+    def __init__(self, answer: Callable[[int, bytes], bytes], pool: Pool, window: int, idle_seconds: float) -> None:
         self._answer = answer
+        self._idle_seconds = idle_seconds
         self._pool = pool
         self._places = threading.Semaphore(window)
         self._out: SimpleQueue[bytes | None] = SimpleQueue()
@@ -38,7 +39,8 @@ class Panel:
         """Give the answers until all that was taken in is answered.
 
         Raises:
-            Fault: UNAVAILABLE when the server drains, after what was taken in is answered.
+            Fault: UNAVAILABLE when the server drains, after what was taken in is answered; ABORTED when the caller
+                neither asks nor ends the stream.
 
         """
         if not context.add_callback(self.leave):
@@ -47,13 +49,24 @@ class Panel:
         reader.start()
         given = 0
         while not (self._is_done(given) or self._is_gone):
-            answer = self._out.get()
+            answer = self._next(given)
             if answer is not None:
                 given += 1
                 yield answer
                 self._places.release()
         if self._is_draining and not self._is_gone:
             raise draining()
+
+    def _next(self, given: int) -> bytes | None:
+        while True:
+            try:
+                return self._out.get(timeout=self._idle_seconds)
+            except Empty:
+                with self._lock:
+                    is_idle = given == self._taken
+                if is_idle:
+                    self.leave()
+                    raise idle(self._idle_seconds) from None
 
     def leave(self) -> None:
         """End without answers: the caller has gone, or the call has ended."""

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from server.convert.messages import parse, refuse_unknown
 from server.convert.packs import source_attributes, write_criterion, write_pack
-from server.faults import Code, Fault, invalid
+from server.faults import Code, Fault, invalid, overloaded
 from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
 from server.rpc.service import Pool, on_pool, register, still_waited_for, within
 
@@ -25,15 +25,25 @@ M = TypeVar("M", bound=Message)
 SERVICE = packs_pb2.DESCRIPTOR.services_by_name["RulePackService"].full_name
 
 
+MAX_RELOADS = 2
+"""One reload in work and one waiting; more are pushed back."""
+
+
 class RulePacks:
     """The service. `reload` puts the packs in force again and gives the digests before and after."""
 
     def __init__(
-        self, rules: RulesInForce, reload: Callable[[], tuple[str, str]], pool: Pool, max_message_bytes: int
+        self,
+        rules: RulesInForce,
+        reload: Callable[[], tuple[str, str]],
+        pool: Pool,
+        reloads: Pool,
+        max_message_bytes: int,
     ) -> None:
         self._rules = rules
         self._reload = reload
         self._pool = pool
+        self._reloads = reloads
         self._limit = max_message_bytes
 
     def register(self, server: grpc.Server) -> None:
@@ -44,7 +54,7 @@ class RulePacks:
             "ListCriteria": self._reading(packs_pb2.ListCriteriaRequest, _list_criteria),
             "GetCriterion": self._reading(packs_pb2.GetCriterionRequest, _get_criterion),
             "GetSourceAttributes": self._reading(packs_pb2.GetSourceAttributesRequest, _get_source_attributes),
-            "ReloadRulePacks": on_pool(self._reload_packs(), self._pool),
+            "ReloadRulePacks": on_pool(self._reload_packs(), self._reloads),
         }
         register(server, SERVICE, methods, {})
 
@@ -70,6 +80,8 @@ class RulePacks:
     def _reload_packs(self) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def behavior(data: bytes, context: grpc.ServicerContext) -> bytes:
             self._request(packs_pb2.ReloadRulePacksRequest, data, context)
+            if self._reloads.load > MAX_RELOADS:
+                raise overloaded("the rule packs are being reloaded; ask again when that is done", 1.0)
             before, after = self._reload()
             return packs_pb2.ReloadRulePacksResponse(digest=after, previous_digest=before).SerializeToString()
 

@@ -65,7 +65,7 @@ class Completions:
         self.all = (1 << size) - 1
         self.valid = self.all
         self.held: dict[str, Held] = {}
-        moved = set()
+        moved: set[str] = set()
         for position, axis in enumerate(axes):
             moved |= axis.nodes
             for way, changes in enumerate(axis.ways):
@@ -164,7 +164,7 @@ class Completions:
             said[otherwise] = said.get(otherwise, 0) | left
         return said
 
-    def _truth(self, expression: form.Expression) -> tuple[Bits, Bits]:  # noqa: PLR0911 - one return a kind
+    def _truth(self, expression: form.Expression) -> tuple[Bits, Bits]:
         """The completions under which an expression is true, and under which it is false."""
         match expression:
             case form.Always():
@@ -229,4 +229,4 @@ def _compared(value: form.Value, sign: str, constant: int) -> bool | None:
         ends = {compare(end, constant) for end in value}
         return ends.pop() if len(ends) == 1 else None
     assert isinstance(value, int)
-    return compare(value, constant)
+    return bool(compare(value, constant))

@@ -196,7 +196,7 @@ class Patients:
         """Read a patient at the door."""
         return read_facts(self.book.facts, self.book.dictionary.constraints, patient.facts, patient.as_of)
 
-    def value(self, rng: Random, definition: FactDefinition, as_of: date) -> object:  # noqa: PLR0911 - one per type
+    def value(self, rng: Random, definition: FactDefinition, as_of: date) -> object:
         """Draw one value that fits a fact, most often at a boundary."""
         match definition.type:
             case "bool":

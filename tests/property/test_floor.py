@@ -1,8 +1,8 @@
 """The floor guarantee: what becomes known later can surprise only where the rules say so.
 
-Facts are erased from a random patient, then random facts become known again, at boundaries, keeping what evidence already
-says and creating no contradiction. Then an open answer is never blocked, except by a criterion whose facts nothing
-requires; a blocked answer stays blocked, except by an `unless`; and what comes out was among `could_be`.
+Facts are erased from a random patient, then random facts become known again, at boundaries, keeping what evidence
+already says and creating no contradiction. Then an open answer is never blocked, except by a criterion whose facts
+nothing requires; a blocked answer stays blocked, except by an `unless`; and what comes out was among `could_be`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import pytest
 
 from engine import canonical
 from engine.compiler import form
+from engine.compiler.packset import node_reads
 from engine.compiler.stages import compile_packs
 from engine.evaluator.agree import Evaluator
 from engine.evaluator.inputs import prepare
@@ -69,8 +70,6 @@ def turned(
 
 
 def reads_of(graph: form.Graph) -> dict[str, list[str]]:
-    from engine.compiler.packset import node_reads
-
     return {node.name: list(node_reads(node)) for node in graph.nodes}
 
 

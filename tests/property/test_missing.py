@@ -24,7 +24,7 @@ from tests.property.completions import COMPARE, Axis, Completions
 from tests.property.patients import JURISDICTION, TODAY, Patient, Patients, Regime, leaves_of, thresholds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from engine.facts import FactDefinition
     from engine.pack.book import RuleBook
@@ -121,7 +121,7 @@ class BruteForce:
 
     def _axes(self, inputs: form.Inputs, values: form.Values, base: Mapping[str, form.Value]) -> Iterator[Axis]:
         yield from self.axes_of([name for name in self.book.facts if base.get(name) is None])
-        low, high = base[TRIALS_COUNT]  # type: ignore[misc]
+        low, high = form.interval(base[TRIALS_COUNT])
         credited = "+".join(self._credited(inputs, values))
         if low != high and credited:
             highest = min(high, max(self.thresholds[TRIALS_COUNT]) + 1)
@@ -133,16 +133,16 @@ class BruteForce:
             return [False, True]
         return list({self._told_apart(definition.id, value): value for value in self._values(definition)}.values())
 
-    def _told_apart(self, fact: str, value: form.Value) -> tuple[object, ...]:
+    def _told_apart(self, fact: str, value: int | str) -> tuple[object, ...]:
         tests: list[object] = [value] if fact in self.spoken else []
         for leaf in self.leaves.get(fact, ()):
             if isinstance(leaf, form.OneOf):
                 tests.append(value in leaf.values)
             else:
-                tests.append(COMPARE[leaf.operator](value, leaf.constant))
+                tests.append(COMPARE[leaf.operator](int(value), leaf.constant))
         return tuple(tests)
 
-    def _values(self, definition: FactDefinition) -> list[form.Value]:
+    def _values(self, definition: FactDefinition) -> Sequence[int | str]:
         near = {c + step for c in self.thresholds.get(definition.id, ()) for step in (-1, 0, 1)}
         match definition.type:
             case "enum":
@@ -154,7 +154,7 @@ class BruteForce:
                 return sorted({0, 1} | {n for n in near if n >= 0})
 
     def _credited(self, inputs: form.Inputs, values: form.Values) -> Iterator[str]:
-        """The facts to ask for: the content of a trial that is undecided, where it is placed, whether the list is whole."""
+        """The facts to ask for: what is undecided in a trial, where it is placed, whether the list is whole."""
         given = inputs.records["trials"]
         node = next(n for n in self.packs.compiled.graph.nodes if n.name == TRIALS_COUNT)
         assert isinstance(node, form.CountNode)

@@ -12,17 +12,13 @@ from hypothesis import strategies as st
 
 from engine.errors import FactError
 from engine.facts import MAX_PROBLEMS, MAX_RECORDS, MAX_TEXT, PatientFacts, read_facts
-from engine.pack.load import RuleBook, load_rules
+from engine.pack.load import load_rules
 
 AS_OF = date(2025, 6, 2)
 BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
 HUGE = "x" * 10_000_000
+ARABIC_DIGITS = "2025-01-01".translate({ord("0") + n: 0x660 + n for n in range(10)})
 OPEN_BUG = "known fault of engine/facts.py"
-
-
-@pytest.fixture
-def book() -> RuleBook:
-    return BOOK
 
 
 def read(raw: dict[str, object], as_of: date = AS_OF) -> PatientFacts:
@@ -117,7 +113,7 @@ def test_doubled_members_of_a_set_count_once_in_the_order_of_the_dictionary() ->
         ({"episode_start_date": "20250101"}, "fact/malformed-date"),
         ({"episode_start_date": "2025-6-1"}, "fact/malformed-date"),
         ({"episode_start_date": "0000-00-00"}, "fact/malformed-date"),
-        ({"episode_start_date": "٢٠٢٥-٠١-٠١"}, "fact/malformed-date"),
+        ({"episode_start_date": ARABIC_DIGITS}, "fact/malformed-date"),
         ({"episode_start_date": date(2025, 1, 1)}, "fact/malformed-date"),
         ({"trials": {}}, "fact/wrong-type"),
         ({"trials": "sertraline"}, "fact/wrong-type"),
@@ -278,16 +274,17 @@ def test_blood_pressure_may_come_in_kilopascal() -> None:
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(number=st.one_of(st.integers(), st.floats(), st.decimals(allow_nan=True, allow_infinity=True)))
 def test_any_number_is_read_listed_or_refused(number: object) -> None:
-    if isinstance(number, Decimal) and number.is_snan() or isinstance(number, int) and abs(number) > 10**300:
+    if (isinstance(number, Decimal) and number.is_snan()) or (isinstance(number, int) and abs(number) > 10**300):
         return
     try:
         facts = read({"weight_kg": number})
     except FactError as error:
-        assert {v.code for v in error.violations} <= {"fact/not-finite", "fact/too-precise"}
-        return
-    low, high = (200, 4000)
-    assert [low <= seen.value <= high for seen in facts.known.values() if isinstance(seen.value, int)] in ([True], [])
-    assert len(facts.known) + len(facts.unusable) == 1
+        codes = {violation.code for violation in error.violations}
+    else:
+        codes = {"read"} if facts.known else {"listed"}
+        assert len(facts.known) + len(facts.unusable) == 1
+        assert all(200 <= int(str(seen.value)) <= 4000 for seen in facts.known.values())
+    assert codes <= {"read", "listed", "fact/not-finite", "fact/too-precise"}
 
 
 # What cannot be

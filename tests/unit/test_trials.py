@@ -211,7 +211,7 @@ def test_a_trial_without_any_field_is_unknown_and_consistent() -> None:
     assert all(found[node] is None for payer, node in COUNTS.values() if payer == "UHC")
 
 
-@pytest.mark.parametrize("name", [n for n in WAYS if n not in {"ongoing"}])
+@pytest.mark.parametrize("name", [n for n in WAYS if n != "ongoing"])
 def test_a_further_field_never_turns_what_was_settled(name: str) -> None:
     """Two exceptions: a contradiction makes a trial unknown; an exposure still running outweighs its end on record."""
     rng = Random(name)

@@ -213,6 +213,8 @@ class Pool:
         self._free.put(session)
 
     def _take(self) -> Session:
+        if not self._open and not self._is_closed:
+            self._replace_all()
         try:
             session = None if self._is_closed else self._free.get(timeout=self._wait_seconds)
         except queue.Empty:
@@ -225,6 +227,20 @@ class Pool:
             message = "the chain is closed"
             raise ChainFault(message)
         return session
+
+    def _replace_all(self) -> None:
+        """Open a session where faults have left none, so that an engine that recovers is used again.
+
+        Raises:
+            ChainFault: the engine still fails.
+        """
+        try:
+            self._add_session()
+        except ChainFault:
+            raise
+        except Exception as error:
+            message = "durable-rules fails, and no session is left; reload the rules"
+            raise ChainFault(message) from error
 
     def _heal(self, session: Session) -> None:
         """Make a session as new; where that fails, open another in its place; where that fails too, do without."""
