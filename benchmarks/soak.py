@@ -35,7 +35,7 @@ def soak(evaluations: int) -> float:
     rng = Random("soak")  # noqa: S311 - no secret
     payers = patients.payers[:3]
     drawn = [patients.draw(rng, rng.choice(REGIMES[:4]), rng.choice(payers)) for _ in range(KEPT_PATIENTS)]
-    settled = 0.0
+    settled = now = 0.0
     began = time.monotonic()
     with closing(Evaluator(patients.book, "both", sessions=1)) as evaluator:
         for done in range(1, evaluations + 1):
@@ -46,7 +46,7 @@ def soak(evaluations: int) -> float:
                 settled = now if done <= evaluations // 10 else settled
                 rate = done / (time.monotonic() - began)
                 print(f"{done:>8} evaluations  {now:8.1f} MB  {rate:6.0f} a second", flush=True)
-    return resident_mb() - settled
+    return now - settled
 
 
 def main() -> int:
