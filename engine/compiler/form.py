@@ -173,8 +173,9 @@ class EvidenceNode:
 class CountNode:
     """How many records of a list surely, and how many possibly, match `where` (a node of the list's own graph).
 
-    With `distinct`, records that share the value of that field count once; a record without a value there counts on its
-    own. The upper end is `OPEN` while the list is missing or not known to be complete.
+    With `distinct`, records that share the value of that field count once. A record without a value there may share one
+    with any other: it possibly counts on its own, and surely only where no record with a value matches.
+    The upper end is `OPEN` while the list is missing or not known to be complete.
     """
 
     name: str

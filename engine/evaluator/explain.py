@@ -149,7 +149,7 @@ class _Ledger:
             yield group.unknown
             contradicted = contradicted or self.account.rests_on_contradiction(f"indicated:{option}")
         if contradicted:
-            yield from {d.unknown_if.report for d in self.account.packs.derived.values() if d.unknown_if}
+            yield from dict.fromkeys(d.unknown_if.report for d in self.account.packs.derived.values() if d.unknown_if)
         already = {group.not_met, group.unknown} if group else set()
         for name, criterion in self.account.layout.informing[option]:
             if criterion.effect == "reports" and self._is_report_due(name, criterion, option, status, level, already):

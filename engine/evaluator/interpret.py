@@ -80,17 +80,19 @@ class Interpreter:
             return 0, form.OPEN
         sure: set[object] = set()
         possible: set[object] = set()
+        unnamed = 0
         for position, (record, concluded) in enumerate(zip(given, records[node.records], strict=True)):
             truth = concluded[node.where]
             if truth is False:
                 continue
-            value = record.get(node.distinct) if node.distinct else None
-            key = position if value is None else value
-            possible.add(key)
-            if truth:
-                sure.add(key)
+            value = record.get(node.distinct) if node.distinct else position
+            possible.add((position,) if value is None else value)
+            if truth and value is None:
+                unnamed = 1
+            elif truth:
+                sure.add(value)
         is_complete = inputs.values.get(self._completeness[node.records]) is True
-        return len(sure), len(possible) if is_complete else form.OPEN
+        return max(len(sure), unnamed), len(possible) if is_complete else form.OPEN
 
 
 def _rules(graph: form.Graph, counted: frozenset[str]) -> dict[str, Rule]:

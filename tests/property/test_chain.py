@@ -123,11 +123,12 @@ def speech_of(source: Source, values: Mapping[str, Value]) -> list[Value]:
 def counted(node: CountNode, records: Sequence[Mapping[str, Value]] | None, *, is_complete: bool) -> tuple[int, int]:
     if records is None:
         return 0, OPEN
-    groups: dict[object, list[Value]] = {}
+    groups: dict[tuple[str, object], list[Value]] = {}
     for place, record in enumerate(records):
         shared = record[node.distinct] if node.distinct is not None else None
         groups.setdefault(("alone", place) if shared is None else ("shared", shared), []).append(record[node.where])
-    sure = sum(True in truths for truths in groups.values())
+    named = sum(True in truths for (kind, _), truths in groups.items() if kind == "shared" or node.distinct is None)
+    sure = max(named, int(any(True in truths for truths in groups.values())))
     possible = sum(True in truths or None in truths for truths in groups.values())
     return sure, possible if is_complete else OPEN
 

@@ -291,7 +291,8 @@ UNNAMED = trial(None, 9, relieved=False)
         ((FAILED, UNCLEAR, SHORT), (1, 2), (1, 2)),
         ((FAILED, FAILED), (2, 2), (1, 1)),
         ((FAILED, UNCLEAR, trial("sertraline", None, relieved=False)), (1, 3), (1, 2)),
-        ((UNNAMED, UNNAMED, FAILED), (3, 3), (3, 3)),
+        ((UNNAMED, UNNAMED, FAILED), (3, 3), (1, 3)),
+        ((UNNAMED, UNNAMED), (2, 2), (1, 2)),
         ((trial(None, None, relieved=None), UNNAMED), (1, 2), (1, 2)),
     ],
 )

@@ -176,7 +176,6 @@ def test_records_of_one_kind_count_once() -> None:
     assert conclude([node], {}, (kept("a"), doubtful("b"), doubtful()))["it"] == (1, 3)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="known fault: records without a kind may be of one kind")
 def test_records_without_a_kind_are_surely_one_kind_at_least() -> None:
     node = CountNode("it", "list", "where", "kind", level=1)
 

@@ -132,20 +132,24 @@ class Chain:
             return 0, OPEN
         sure: set[Value] = set()
         possible: set[Value] = set()
+        has_unnamed = False
         for position, (record, concluded) in enumerate(zip(given, records[node.records], strict=True)):
             match = concluded[node.where] if node.where in concluded else record.get(node.where)
             if match is False:
                 continue
-            shared = None
+            # A record that is told apart by its place has a pair that no value of a field is.
+            place = (position, position)
+            shared: Value = place
             if node.distinct is not None:
                 shared = concluded[node.distinct] if node.distinct in concluded else record.get(node.distinct)
-            # A record that shares no value is told apart by its place, as a pair that no value of a field is.
-            key = (position, position) if shared is None else shared
-            possible.add(key)
-            if match is True:
-                sure.add(key)
+            possible.add(place if shared is None else shared)
+            if match is True and shared is None:
+                has_unnamed = True
+            elif match is True:
+                sure.add(shared)
+        least = len(sure) or int(has_unnamed)
         is_complete = inputs.values.get(self._completeness.get(node.records, "")) is True
-        return len(sure), len(possible) if is_complete else OPEN
+        return least, len(possible) if is_complete else OPEN
 
     def close(self) -> None:
         """Wait until running evaluations end, then free everything. Closing twice does nothing.
