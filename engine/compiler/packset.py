@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine import trials
 from engine.compiler import form
 from engine.compiler.check import reads
+from engine.compiler.leaves import leaves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,11 +96,10 @@ class PackSet:
         """For each date fact, after how many days a comparison with `as_of` changes."""
         found: dict[str, set[int]] = {}
         for node in self.nodes.values():
-            if isinstance(node, form.ConditionNode):
-                for leaf in comparisons(node.expression):
-                    symbol = self.symbols.get(leaf.node)
-                    if symbol is not None and symbol.kind == "date":
-                        found.setdefault(leaf.node, set()).add(leaf.constant + 1)
+            for leaf in leaves(node):
+                symbol = self.symbols.get(leaf.node)
+                if isinstance(leaf, form.Compare) and symbol is not None and symbol.kind == "date":
+                    found.setdefault(leaf.node, set()).add(leaf.constant + 1)
         return {name: tuple(sorted(days)) for name, days in found.items()}
 
     def pack_of(self, criterion: str) -> Pack:
@@ -118,15 +118,3 @@ def node_reads(node: form.Node) -> Iterator[str]:
         case form.ChoiceNode():
             for guard, _ in node.steps:
                 yield from sorted(reads(guard))
-
-
-def comparisons(expression: form.Expression) -> Iterator[form.Compare]:
-    """Walk the comparisons of an expression."""
-    match expression:
-        case form.Compare():
-            yield expression
-        case form.Not(part):
-            yield from comparisons(part)
-        case form.All(parts) | form.AnyOf(parts) | form.AtLeast(_, parts):
-            for part in parts:
-                yield from comparisons(part)

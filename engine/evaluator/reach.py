@@ -17,6 +17,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
+from engine.compiler.leaves import leaves, region_starts
 from engine.compiler.levels import LEVELS, STATUS_OF_LEVEL, level_of
 from engine.compiler.packset import PackSet, status_node
 from engine.evaluator.interpret import Environment, Interpreter, Test, compile_test
@@ -487,28 +488,6 @@ def _levels(packs: PackSet) -> dict[str, list[tuple[str, int, bool]]]:
     return rows
 
 
-def _expressions(node: form.Node) -> Iterator[form.Expression]:
-    match node:
-        case form.ConditionNode():
-            yield node.expression
-        case form.EvidenceNode():
-            for source in node.sources:
-                yield from (guard for guard, _ in source.mapping or ())
-        case form.ChoiceNode():
-            yield from (guard for guard, _ in node.steps)
-
-
-def _leaves(expression: form.Expression) -> Iterator[form.Compare | form.OneOf]:
-    match expression:
-        case form.Compare() | form.OneOf():
-            yield expression
-        case form.Not(part):
-            yield from _leaves(part)
-        case form.All(parts) | form.AnyOf(parts) | form.AtLeast(_, parts):
-            for part in parts:
-                yield from _leaves(part)
-
-
 def _domains(
     nodes: Mapping[str, form.Node], wanted: set[str], definitions: Mapping[str, FactDefinition]
 ) -> dict[str, tuple[form.Value, ...]]:
@@ -520,12 +499,11 @@ def _domains(
         node = nodes[name]
         if isinstance(node, form.EvidenceNode):
             plain.update(s.node for s in node.sources if s.mapping is None)
-        for expression in _expressions(node):
-            for leaf in _leaves(expression):
-                if isinstance(leaf, form.OneOf):
-                    groups.setdefault(leaf.node, set()).add(leaf.values)
-                else:
-                    cuts.setdefault(leaf.node, set()).update(_region_starts(leaf))
+        for leaf in leaves(node):
+            if isinstance(leaf, form.OneOf):
+                groups.setdefault(leaf.node, set()).add(leaf.values)
+            else:
+                cuts.setdefault(leaf.node, set()).update(region_starts(leaf))
     domains: dict[str, tuple[form.Value, ...]] = {}
     for name, definition in definitions.items():
         if name not in wanted:
@@ -549,22 +527,10 @@ def _domains(
     return domains
 
 
-def _region_starts(comparison: form.Compare) -> tuple[int, ...]:
-    """Where the truth of a comparison changes: the first numbers of the regions that it tells apart."""
-    match comparison.operator:
-        case "<" | ">=":
-            return (comparison.constant,)
-        case "<=" | ">":
-            return (comparison.constant + 1,)
-        case "==":
-            return (comparison.constant, comparison.constant + 1)
-
-
 def _thresholds(nodes: Mapping[str, form.Node], wanted: set[str]) -> dict[str, set[int]]:
     thresholds: dict[str, set[int]] = {}
     for name in wanted:
-        for expression in _expressions(nodes[name]):
-            for leaf in _leaves(expression):
-                if isinstance(leaf, form.Compare) and isinstance(nodes.get(leaf.node), form.CountNode):
-                    thresholds.setdefault(leaf.node, set()).update((leaf.constant, leaf.constant + 1))
+        for leaf in leaves(nodes[name]):
+            if isinstance(leaf, form.Compare) and isinstance(nodes.get(leaf.node), form.CountNode):
+                thresholds.setdefault(leaf.node, set()).update((leaf.constant, leaf.constant + 1))
     return thresholds
