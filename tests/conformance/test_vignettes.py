@@ -1,4 +1,4 @@
-"""The clinical vignettes, answered by both engines as their authors expect, and the same in every mode."""
+"""Worked cases, answered by both engines as their authors expect: the clinical vignettes, and our own golden cases."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ VIGNETTES = ROOT.parent / "shared" / "clinical" / "vignettes.jsonl"
 BOOK = load_rules(ROOT / "rules", is_locked=False)
 
 
-def vignettes() -> list[dict[str, Any]]:
-    if not VIGNETTES.exists():
+def read_cases(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
         return []
-    lines = (json.loads(line) for line in VIGNETTES.read_text().splitlines() if line.strip())
+    lines = (json.loads(line) for line in path.read_text().splitlines() if line.strip())
     return [each for each in lines if each["jurisdiction"] in BOOK.jurisdictions]
 
 
-CASES = vignettes()
+CASES = read_cases(VIGNETTES)
+GOLDEN = read_cases(ROOT / "tests" / "golden" / "unseen_cases.jsonl")
 needs_vignettes = pytest.mark.skipif(not CASES, reason="the vignettes in ../shared are not beside this repository")
 
 
@@ -50,8 +51,16 @@ def decide(evaluator: Evaluator, case: dict[str, Any]) -> Decision:
 @needs_vignettes
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
 def test_a_vignette_is_answered_as_expected(case: dict[str, Any], evaluator: Evaluator) -> None:
-    expected, decision = case["expected"], decide(evaluator, case)
+    check(case, decide(evaluator, case))
 
+
+@pytest.mark.parametrize("case", GOLDEN, ids=[case["id"] for case in GOLDEN])
+def test_a_golden_case_is_answered_as_derived_by_hand(case: dict[str, Any], evaluator: Evaluator) -> None:
+    check(case, decide(evaluator, case))
+
+
+def check(case: dict[str, Any], decision: Decision) -> None:
+    expected = case["expected"]
     for option in decision.options:
         wanted = expected[option.option]
         assert option.status == wanted["status"], option.option
