@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
+from engine.compiler.leaves import leaves
 from engine.compiler.levels import level_of
-from engine.compiler.packset import PackSet, comparisons
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
 from engine.facts import PatientFacts, read_facts
@@ -25,6 +25,7 @@ from engine.facts import PatientFacts, read_facts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from engine.compiler.packset import PackSet
     from engine.facts import FactDefinition
     from engine.pack.book import RuleBook
 
@@ -133,11 +134,7 @@ def _cuts(packs: PackSet) -> dict[str, list[int]]:
     found: dict[str, set[int]] = {}
     record_nodes = (n for graph in packs.compiled.records.values() for n in graph.nodes)
     for node in (*packs.nodes.values(), *record_nodes):
-        expressions: list[form.Expression] = []
-        if isinstance(node, form.ConditionNode):
-            expressions.append(node.expression)
-        elif isinstance(node, form.EvidenceNode):
-            expressions += [guard for source in node.sources for guard, _ in source.mapping or ()]
-        for leaf in (c for e in expressions for c in comparisons(e)):
-            found.setdefault(leaf.node, set()).update((leaf.constant - 1, leaf.constant, leaf.constant + 1))
+        for leaf in leaves(node):
+            if isinstance(leaf, form.Compare):
+                found.setdefault(leaf.node, set()).update((leaf.constant - 1, leaf.constant, leaf.constant + 1))
     return {name: sorted(numbers) for name, numbers in found.items()}
