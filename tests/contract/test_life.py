@@ -28,7 +28,9 @@ from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from server.config import Settings
     from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
+    from server.rules_in_force import LoadedRules
     from tests.contract.conftest import FakeEngines, Loader, Running, Serve, Unpack
 
 RELOAD = "/eligibility.v1.RulePackService/ReloadRulePacks"
@@ -95,6 +97,27 @@ def test_a_good_reload_replaces_the_rules_and_frees_the_old_ones_when_they_are_i
     running.evaluate(request_message)
     assert engines.closed
     assert len(loader.engines.asked) == 1
+
+
+def test_a_flood_of_reloads_is_pushed_back_and_leaves_health_alone(
+    running: Running, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, begun, may_go = type(loader).__call__, threading.Event(), threading.Event()
+
+    def slow(self: Loader, settings: Settings) -> LoadedRules:
+        begun.set()
+        assert may_go.wait(30)
+        return honest(self, settings)
+
+    monkeypatch.setattr(type(loader), "__call__", slow)
+    calls = [running.unary(RELOAD).future(b"") for _ in range(8)]
+    assert begun.wait(10)
+    assert running.health("") == "SERVING"
+    may_go.set()
+    codes = [call.code() for call in calls]
+
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert codes.count(grpc.StatusCode.OK) <= 3
 
 
 def test_a_disagreement_is_never_answered_and_shows_until_the_next_rules(

@@ -155,6 +155,35 @@ def test_a_caller_that_falls_silent_and_leaves_gives_its_place_back(
         _until(lambda: running.server._streams.load == 0)  # noqa: SLF001 - the only way to see the place
 
 
+def test_a_stream_on_which_nothing_is_asked_ends_and_gives_its_place_back(
+    serve: Serve, request_message: service_pb2.EvaluateRequest, refusal: Unpack
+) -> None:
+    running = serve(max_streams=1, stream_idle=0.2)
+    sender = Sender()
+    answers = _open(running, sender)
+    sender.send(_item(request_message, "a"))
+    assert next(answers).decision.options
+    with pytest.raises(grpc.RpcError) as caught:
+        next(answers)
+    assert (refusal(caught.value).code, refusal(caught.value).reason) == (grpc.StatusCode.ABORTED, "STREAM_IDLE")
+    sender.close()
+    _until(lambda: running.server._streams.load == 0)  # noqa: SLF001 - the only way to see the place
+
+
+def test_a_stream_that_waits_for_an_answer_is_not_idle(
+    serve: Serve, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
+) -> None:
+    running = serve(stream_idle=0.05)
+    engines.may_go.clear()
+    sender = Sender()
+    answers = _open(running, sender)
+    sender.send(_item(request_message, "a"))
+    assert engines.begun.acquire(timeout=10)
+    threading.Timer(0.5, engines.may_go.set).start()
+    assert next(answers).decision.options
+    sender.close()
+
+
 def test_more_streams_than_fit_are_pushed_back(
     serve: Serve, request_message: service_pb2.EvaluateRequest, refusal: Unpack
 ) -> None:

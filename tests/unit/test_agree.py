@@ -121,4 +121,5 @@ def test_the_ends_of_the_calendar_are_days_too(book: RuleBook) -> None:
             observed = {"value": 12, "date": day.isoformat()}
             raw = {"age_years": 0, "phq9_total": observed, "severity_date": day.isoformat()}
             facts = read_facts(book.facts, book.dictionary.constraints, raw, day)
-            alone.evaluate(facts, "US", "QUALCHOICE", day)
+            decision = alone.evaluate(facts, "US", "QUALCHOICE", day).decision
+            assert decision.as_of == day.isoformat()
