@@ -4,9 +4,17 @@ EngineError
 ├ RulePackError        the author's: carries diagnostics, all at once, sorted by place
 ├ FactError            the caller's: carries violations, all at once. A missing fact is never an error
 ├ NoRulePackError      nobody's: no pack answers for the jurisdiction that was asked
-└ EvaluationError      ours
-  ├ EnginesDisagree    the two engines differ: no decision may be shown
-  └ ChainFault         durable-rules failed while it evaluated
+├ EvaluationError      ours
+│ ├ EnginesDisagree    the two engines differ: no decision may be shown
+│ └ ChainFault         durable-rules failed while it evaluated
+└ LedgerError          the decision log's
+  ├ PushbackError      its queue is full: try again
+  ├ LogUnavailableError   it cannot be written now, so nothing may be shown
+  ├ RequestConflictError  a request id that was used for another request
+  ├ ResponseErasedError   a repeated request whose first answer was erased
+  ├ EntryNotFoundError    no such entry
+  ├ ErasureRefusedError   a legal hold, or one person where two are needed
+  └ IntegrityError     something is not what was logged: never swallowed
 
 Messages are one line, lower case, without patient data.
 """
@@ -93,3 +101,57 @@ class EnginesDisagree(EvaluationError):
 
 class ChainFault(EvaluationError):
     """The forward-chaining engine failed; its session was healed and no decision was made."""
+
+
+class LedgerError(EngineError):
+    """Base of what goes wrong with the decision log."""
+
+
+class PushbackError(LedgerError):
+    """The log has as much to write as it takes; nothing was written. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class LogUnavailableError(LedgerError):
+    """The log, its signer, its keys or its clock cannot be used now, so nothing may be shown; in seconds, when to retry.
+
+    Whether the entry was written may be unknown; a retry with the same request id finds out.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class RequestConflictError(LedgerError):
+    """The request id was used before, for another request."""
+
+
+class ResponseErasedError(LedgerError):
+    """The request was answered before, and that answer was erased. `receipt` still proves that there was one."""
+
+    def __init__(self, message: str, receipt: bytes) -> None:
+        self.receipt = receipt
+        super().__init__(message)
+
+
+class EntryNotFoundError(LedgerError):
+    """The log has no entry of this index or id."""
+
+
+class ErasureRefusedError(LedgerError):
+    """Nothing was erased: a legal hold stands, or a second person has to approve."""
+
+
+class IntegrityError(LedgerError):
+    """What is there is not what was logged, signed or promised. `place` names the entry, tile or table, if known.
+
+    INVARIANT: nobody swallows it; whoever serves stops serving.
+    """
+
+    def __init__(self, message: str, place: str = "") -> None:
+        self.place = place
+        super().__init__(f"{place}: {message}" if place else message)

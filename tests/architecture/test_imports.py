@@ -21,6 +21,8 @@ VIOLATIONS = {
     "door-durable-rules": ("engine.evaluator.agree", "import durable_rules_engine"),
     "door-lark": ("engine.pack.load", "import lark"),
     "door-jinja2": ("engine.cli", "import jinja2"),
+    "door-apsw": ("engine.ledger.entry", "import apsw"),
+    "door-psycopg": ("engine.ledger.entry", "import psycopg"),
     "door-httpx": ("server.app", "import httpx"),
     "door-stubs": ("server.config", "import server.pb.eligibility.v1.patient_pb2"),
 }

@@ -1,0 +1,1 @@
+"""The decision log in PostgreSQL, for several servers that append to one log; the only door to psycopg."""

@@ -1,0 +1,1 @@
+"""The decision log in one SQLite file, its keys in another; the only door to apsw."""
