@@ -18,9 +18,14 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     && install --directory --owner=eligibility --group=eligibility --mode=0700 \
        /var/lib/eligibility /var/lib/eligibility/log /var/lib/eligibility/keys /var/lib/eligibility/signer
 COPY rules /opt/eligibility/rules
-# Every setting of the server may come as ELIGIBILITY_...; these two are what an image can know.
+# Every setting of the server may come as ELIGIBILITY_...; these are what an image can know.
 ENV ELIGIBILITY_LISTEN=0.0.0.0:50051 \
     ELIGIBILITY_RULES=/opt/eligibility/rules \
+    ELIGIBILITY_LOG=sqlite:/var/lib/eligibility/log/log.db \
+    ELIGIBILITY_KEYS=sqlite:/var/lib/eligibility/keys/keys.db \
+    ELIGIBILITY_WRAPPING_KEY=/var/lib/eligibility/keys/wrapping.key \
+    ELIGIBILITY_SIGNER=/var/lib/eligibility/signer/state \
+    ELIGIBILITY_SIGNING_KEY=/var/lib/eligibility/signer/signing.key \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 10001:10001

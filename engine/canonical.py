@@ -42,7 +42,8 @@ def encode_typed(value: object) -> bytes:
     return text.encode() if unicodedata.is_normalized("NFC", text) else encode(value)
 
 
-def _fields_of(value: object) -> dict[str, object]:
+def fields_of(value: object) -> dict[str, object]:
+    """Give a dataclass as a mapping of its fields; fast, and no deeper than one level."""
     kind = type(value)
     names = _FIELD_NAMES.get(kind)
     if names is None:
@@ -57,7 +58,7 @@ _TYPED = json.JSONEncoder(
     allow_nan=False,
     sort_keys=True,
     separators=(",", ":"),
-    default=_fields_of,
+    default=fields_of,
 )
 
 

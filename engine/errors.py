@@ -21,6 +21,7 @@ Messages are one line, lower case, without patient data.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,19 +84,24 @@ class NoRulePackError(EngineError):
 
 
 class EvaluationError(EngineError):
-    """The evaluation itself failed."""
+    """The evaluation itself failed. `parameters` are the canonical bytes of the dated numbers it used, if known."""
+
+    parameters: bytes = b""
 
 
 class EnginesDisagree(EvaluationError):
     """The two engines concluded different values for `nodes`; no decision may be shown.
 
-    `interpret_digest` and `chain_digest` are the SHA-256 of what each concluded.
+    `interpreted` and `chained` are the canonical bytes of all that each concluded, which is patient data, and the
+    digests their SHA-256.
     """
 
-    def __init__(self, nodes: Iterable[str], interpret_digest: bytes = b"", chain_digest: bytes = b"") -> None:
+    def __init__(self, nodes: Iterable[str], interpreted: bytes = b"", chained: bytes = b"") -> None:
         self.nodes = tuple(sorted(nodes))
-        self.interpret_digest = interpret_digest
-        self.chain_digest = chain_digest
+        self.interpreted = interpreted
+        self.chained = chained
+        self.interpret_digest = hashlib.sha256(interpreted).digest()
+        self.chain_digest = hashlib.sha256(chained).digest()
         super().__init__(f"the engines disagree on {len(self.nodes)} propositions: {', '.join(self.nodes[:8])}")
 
 
@@ -116,9 +122,9 @@ class PushbackError(LedgerError):
 
 
 class LogUnavailableError(LedgerError):
-    """The log, its signer, its keys or its clock cannot be used now, so nothing may be shown; in seconds, when to retry.
+    """The log, its signer, its keys or its clock cannot be used now, so nothing may be shown.
 
-    Whether the entry was written may be unknown; a retry with the same request id finds out.
+    `retry_after` is in seconds. Whether the entry was written may be unknown: retry with the same request id.
     """
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:

@@ -1,15 +1,18 @@
 """`eligibility-server`: starts the server, reloads its rules on SIGHUP, drains on SIGTERM and SIGINT.
 
-Exit code 0 after an orderly stop, 1 when the rules cannot be used, 2 when a setting cannot.
+Exit code 0 after an orderly stop, 1 when rules or decision log cannot be used, 2 when a setting cannot, 3 when the
+decision log is not what was logged.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
 
-from engine.errors import RulePackError
+from engine.errors import IntegrityError, LedgerError, RulePackError
 from server.app import Server, create_server, load
 from server.config import SettingsError, read_settings
 from server.log_format import make_log
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 EXIT_FAULT = 1
 EXIT_USAGE = 2
+EXIT_INTEGRITY = 3
+_PR_SET_DUMPABLE = 4
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """Held back from every thread and taken one by one, so that none is lost."""
 
@@ -33,15 +38,35 @@ def main(arguments: Sequence[str] | None = None, load_all: Callable[[Settings], 
         if settings is None:
             return 0
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        server, _ = create_server(settings, make_log(), load_all=load_all)
+        forbid_core_dumps()
+        failures: list[LedgerError] = []
+
+        def stop(error: LedgerError) -> None:
+            failures.append(error)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        server, _ = create_server(settings, make_log(), load_all=load_all, on_stop=stop)
     except SettingsError as error:
         sys.stderr.write(f"eligibility-server: {error}\n")
         return EXIT_USAGE
     except RulePackError as error:
         sys.stderr.write(f"eligibility-server: the rule packs cannot be used\n{error}\n")
         return EXIT_FAULT
+    except LedgerError as error:
+        sys.stderr.write(f"eligibility-server: the decision log cannot be used: {error}\n")
+        return exit_code(error)
     _serve(server)
-    return 0
+    return exit_code(failures[0]) if failures else 0
+
+
+def exit_code(error: LedgerError) -> int:
+    """Give the exit code of what is wrong with the decision log."""
+    return EXIT_INTEGRITY if isinstance(error, IntegrityError) else EXIT_FAULT
+
+
+def forbid_core_dumps() -> None:
+    """Keep patients' data and keys in memory from being written to a file when the process crashes."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _serve(server: Server) -> None:
@@ -54,7 +79,7 @@ def _serve(server: Server) -> None:
 def _reload(server: Server) -> None:
     try:
         server.reload()
-    except RulePackError:
+    except (RulePackError, LedgerError):
         return  # logged and told to health where it was refused
 
 

@@ -5,30 +5,38 @@ The clock and the ids of decisions are read here and passed on.
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import grpc
 import prometheus_client
 
-from engine.errors import Diagnostic, RulePackError
+from engine.errors import Diagnostic, LedgerError, RulePackError
 from engine.evaluator.agree import Evaluator
+from engine.ledger.body import BlobKind, PackSetActivated
+from engine.ledger.entry import entry_uuid
+from engine.ledger.log import Blob, Digests
 from engine.pack.load import load_rules
 from server import reflection
+from server.build import engine_manifest
 from server.config import Settings, SettingsError, split_address
-from server.evaluation import Circumstances, NoRecorder, Recorder
+from server.contract import file_descriptor_set
+from server.evaluation import Circumstances
 from server.faults import overloaded
-from server.health import ENGINES, PACKS, Health
+from server.health import ENGINES, LEDGER, PACKS, Health
 from server.interceptors.access_log import AccessLog
 from server.interceptors.auth import Authenticator
 from server.interceptors.errors import Errors, place_of
 from server.interceptors.layers import Behavior, Layer, Layers
 from server.interceptors.metrics import Metrics
-from server.rpc import eligibility, rule_packs
+from server.opening import open_ledger
+from server.recording import LogRecorder, Recorder
+from server.rpc import decision_log, eligibility, rule_packs
+from server.rpc.replays import Replays
 from server.rpc.service import Pool, on_pool
 from server.rules_in_force import LoadedRules, RulesInForce, rules_digest
 
@@ -45,7 +53,10 @@ with a reason; those above are cut off by the transport."""
 
 CONTROL_THREADS = 4
 PUSH_BACK_SECONDS = 1.0
-SERVICES = (eligibility.SERVICE, rule_packs.SERVICE)
+LOG_THREADS = 4
+REPLAY_THREADS = 2
+WATCH_SECONDS = 0.5
+SERVICES = (eligibility.SERVICE, rule_packs.SERVICE, decision_log.SERVICE)
 
 
 def load(settings: Settings) -> LoadedRules:
@@ -65,30 +76,59 @@ def load(settings: Settings) -> LoadedRules:
 
 
 class Server:
-    """A server that was built: start it, reload its rules, stop it."""
+    """A server that was built: start it, reload its rules, stop it.
+
+    `on_stop` hears why nothing can be logged any more; the process then has to end.
+    """
 
     def __init__(
         self,
         settings: Settings,
         log: FilteringBoundLogger,
         load_all: Callable[[Settings], LoadedRules],
-        recorder: Recorder,
+        recorder: Recorder | None,
+        on_stop: Callable[[LedgerError], None],
     ) -> None:
-        """Build everything and bind the port. Raises: RulePackError, SettingsError."""
+        """Build everything and bind the port. Raises: RulePackError, SettingsError, LedgerError."""
         self._settings = settings
         self._log = log
+        self._stopping = on_stop
         self.metrics = Metrics()
-        self._rules = RulesInForce(lambda: load_all(settings))
         self._calls = Pool(settings.workers, "call")
         self._items = Pool(settings.workers, "item")
         self._streams = Pool(settings.max_streams, "stream")
         self._control = Pool(CONTROL_THREADS, "control")
+        self._audits = Pool(LOG_THREADS, "log")
+        self._replays = Pool(REPLAY_THREADS, "replay")
         self._health = Health(SERVICES, self._control)
         self._tracing = _tracing() if settings.tracing else None
+        self.ledger = open_ledger(settings, on_alarm=self._tell_alarm, on_stop=self._tell_stop, notice=self._notice)
+        self._ended = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="ledger-watch", daemon=True)
+        try:
+            self._assemble(load_all, recorder)
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    def _assemble(self, load_all: Callable[[Settings], LoadedRules], recorder: Recorder | None) -> None:
+        build = Blob(BlobKind.ENGINE_MANIFEST, engine_manifest(), "engine")
+        schema = Blob(BlobKind.SCHEMA, file_descriptor_set(), "contract")
+        self.ledger.register([build, schema])
+        self.metrics.follow(self.ledger)
+        self._rules = RulesInForce(lambda: self._register(load_all(self._settings)))
+
+        def digests(rules: LoadedRules) -> Digests:
+            return Digests(rules.blobs.pack_set.digest, build.digest, schema.digest, rules.blobs.reference.digest)
+
+        def digests_in_force() -> Digests:
+            with self._rules.reading() as rules:
+                return digests(rules)
+
         self._eligibility = eligibility.Eligibility(
-            settings=settings,
+            settings=self._settings,
             rules=self._rules,
-            recorder=recorder,
+            recorder=recorder or LogRecorder(self.ledger, digests, time.monotonic),
             circumstances=self._circumstances,
             health=self._health,
             metrics=self.metrics,
@@ -98,15 +138,33 @@ class Server:
         )
         self._reloads = Pool(1, "reload")
         self._packs = rule_packs.RulePacks(
-            self._rules, self.reload, self._control, self._reloads, settings.max_message_bytes
+            self._rules, self.reload, self._control, self._reloads, self._settings.max_message_bytes
+        )
+        self._long_work = Replays(self.ledger, build.digest)
+        self._decision_log = decision_log.DecisionLog(
+            log=self.ledger,
+            digests=digests_in_force,
+            replays=self._long_work,
+            pool=self._audits,
+            long=self._replays,
+            max_message_bytes=self._settings.max_message_bytes,
         )
         self._grpc = self._build()
         self.port = self._bind()
+
+    def _register(self, loaded: LoadedRules) -> LoadedRules:
+        """Register what the rules are made of, so that nothing is decided by rules that the log cannot show."""
+        blobs = loaded.blobs
+        today = datetime.now(ZoneInfo(self._settings.time_zone)).date()
+        activation = PackSetActivated(blobs.pack_set.label, loaded.book.dictionary.version, today.isoformat())
+        self.ledger.register(blobs.all(), activation)
+        return loaded
 
     def start(self) -> None:
         """Serve."""
         self._grpc.start()
         self._health.start()
+        self._watcher.start()
         if self._settings.metrics_listen:
             host, port = split_address(self._settings.metrics_listen)
             prometheus_client.start_http_server(port, host, registry=self.metrics.registry)
@@ -119,6 +177,7 @@ class Server:
                 engines=self._settings.engines,
                 rules=rules.digest,
                 packs=rules.pack_digests(),
+                log_vkey=self.ledger.vkey,
             )
 
     def reload(self) -> tuple[str, str]:
@@ -133,6 +192,8 @@ class Server:
         except RulePackError as error:
             self._refuse_packs(error)
             raise
+        except LedgerError:
+            raise  # the log could not take the new rules; those before stay in force
         except Exception as error:
             message = f"the rules cannot be read: {place_of(error)}"
             refused = RulePackError([Diagnostic(str(self._settings.rules), 1, 1, "pack/unreadable", message)])
@@ -149,8 +210,19 @@ class Server:
         self._health.drain()
         self._eligibility.drain()
         self._grpc.stop(self._settings.grace if grace is None else grace).wait()
+        self._ended.set()
         self._rules.close()
-        for pool in (self._calls, self._items, self._streams, self._control, self._reloads):
+        self._long_work.close()
+        self.ledger.close()
+        for pool in (
+            self._calls,
+            self._items,
+            self._streams,
+            self._control,
+            self._audits,
+            self._replays,
+            self._reloads,
+        ):
             pool.shutdown(wait=False, cancel_futures=True)
         if self._tracing is not None:
             self._tracing.close()
@@ -179,6 +251,7 @@ class Server:
         self._health.register(server)
         self._eligibility.register(server)
         self._packs.register(server)
+        self._decision_log.register(server)
         reflection.register(server, SERVICES, self._control)
         return server
 
@@ -194,9 +267,15 @@ class Server:
 
     def _refuse(self, _method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Behavior | None:
         """Refuse a call without a thread of its own pool when that pool has too much to do."""
-        behavior = handler.stream_stream or handler.unary_unary
+        behavior = handler.stream_stream or handler.unary_stream or handler.unary_unary
         pool = getattr(behavior, "experimental_thread_pool", self._calls)
-        limit = {self._calls: self._settings.max_concurrent, self._streams: self._settings.max_streams}.get(pool)
+        limits = {
+            self._calls: self._settings.max_concurrent,
+            self._streams: self._settings.max_streams,
+            self._audits: self._settings.max_concurrent,
+            self._replays: decision_log.MAX_LONG,
+        }
+        limit = limits.get(pool)
         if limit is None or pool.load < limit:
             return None
         self.metrics.pushed_back.inc()
@@ -208,10 +287,32 @@ class Server:
         return on_pool(refuse, self._control)
 
     def _circumstances(self, position: int | None) -> Circumstances:
-        return Circumstances(str(uuid4()), datetime.now(UTC), self._settings.time_zone, position)
+        decision_id = entry_uuid(self.ledger.entry_id())
+        return Circumstances(decision_id, datetime.now(UTC), self._settings.time_zone, position)
 
     def _tell_unexpected(self, place: str) -> None:
         self._log.error("unexpected", place=place)
+
+    def _tell_alarm(self, name: str) -> None:
+        self._health.tell(LEDGER, is_serving=False)
+        self._log.error("decision log", alarm=name)
+
+    def _tell_stop(self, error: LedgerError) -> None:
+        self._log.critical("decision log stopped", reason=str(error))
+        self._stopping(error)
+
+    def _notice(self, text: str) -> None:
+        self._log.warning("decision log", notice=text)
+
+    def _watch(self) -> None:
+        """Let health follow the log: alarms that come, and alarms that go."""
+        was_healthy = True
+        while not self._ended.wait(WATCH_SECONDS):
+            is_healthy = not self.ledger.alarms()
+            if is_healthy != was_healthy:
+                self._health.tell(LEDGER, is_serving=is_healthy)
+                self._log.info("decision log", alarms=list(self.ledger.alarms()))
+            was_healthy = is_healthy
 
 
 def create_server(
@@ -220,6 +321,7 @@ def create_server(
     *,
     load_all: Callable[[Settings], LoadedRules] = load,
     recorder: Recorder | None = None,
+    on_stop: Callable[[LedgerError], None] = lambda _: None,
 ) -> tuple[Server, int]:
     """Build a server and give the port it is bound to. It does not serve until `start`.
 
@@ -227,14 +329,16 @@ def create_server(
         settings: how it runs.
         log: where its lines go.
         load_all: what loads rules and engines; tests pass engines of their own.
-        recorder: what keeps decisions; without one, nothing does.
+        recorder: what keeps decisions in place of the decision log, to measure or to test one without the other.
+        on_stop: hears why nothing can be logged any more; the process then has to end.
 
     Raises:
         RulePackError: the rule packs cannot be used.
-        SettingsError: the address cannot be bound, or the TLS files cannot be read.
+        SettingsError: the address cannot be bound, or a file that the settings name cannot be used.
+        LedgerError: the decision log is not whole, not safe, or cannot be reached.
 
     """
-    server = Server(settings, log, load_all, recorder or NoRecorder())
+    server = Server(settings, log, load_all, recorder, on_stop)
     return server, server.port
 
 

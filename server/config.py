@@ -31,7 +31,27 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class LogSettings:
+    """Where the decision log is, where its keys are, and who signs it."""
+
+    log: str = "sqlite:eligibility-data/log/log.db"
+    log_owner: str = ""
+    log_eraser: str = ""
+    keys: str = "sqlite:eligibility-data/keys/keys.db"
+    wrapping_key: str = "eligibility-data/keys/wrapping.key"
+    signer: str = "eligibility-data/signer/state"
+    signing_key: str = "eligibility-data/signer/signing.key"
+    signer_ca: Path | None = None
+    signer_cert: Path | None = None
+    signer_key: Path | None = None
+    origin: str = ""
+    replaces: Path | None = None
+    ack: Literal["signed", "durable"] = "signed"
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(LogSettings):
     """How one server runs. Sizes in bytes, times in seconds."""
 
     rules: Path
@@ -84,11 +104,32 @@ def _option(flag: str, kind: click.ParamType[Any] | None, text: str, **more: obj
     )
 
 
+def log_options() -> list[click.Parameter]:
+    """Give the settings that say where the decision log is; the server and the log's own commands share them."""
+    return [
+        _option("--log", _TEXT, "The decision log: sqlite:PATH, or postgresql://... for several servers."),
+        _option("--log-owner", _TEXT, "PostgreSQL: the role that makes and migrates the tables."),
+        _option("--log-eraser", _TEXT, "PostgreSQL: the role that may empty sealed bodies, for erasures."),
+        _option("--keys", _TEXT, "The patients' keys, apart from the log: sqlite:PATH or postgresql://..."),
+        _option("--wrapping-key", _TEXT, "File of the key that wraps them; made on the first start."),
+        _option("--signer", _TEXT, "What the signer remembers: a FILE in this process, or unix:PATH or HOST:PORT."),
+        _option("--signing-key", _TEXT, "File of the signing key for a signer in this process; made on first start."),
+        _option("--signer-ca", _FILE, "Authorities of a signer's certificate, PEM, for HOST:PORT."),
+        _option("--signer-cert", _FILE, "Certificate shown to the signer, PEM."),
+        _option("--signer-key", _FILE, "Private key of that certificate, PEM."),
+        _option("--origin", _TEXT, "Unique name of the log, as in cds.example.org/decisions/prod-1; new logs only."),
+        _option("--replaces", _FILE, "Last checkpoint of the log that a new one replaces."),
+        _option("--epoch", click.IntRange(0), "Number that an operator raises to fence older writers off."),
+    ]
+
+
 def _options() -> list[click.Parameter]:
     return [
         _option("--rules", _FOLDER, "Folder of the rule packs.", default=None, required=True),
         _option("--listen", _TEXT, "Address and port to serve on; port 0 picks one."),
         _option("--engines", click.Choice(["both", "interpret"]), "Engines that compute a decision."),
+        *log_options(),
+        _option("--ack", click.Choice(["signed", "durable"]), "What a decision waits for: a checkpoint, or the disk."),
         _option("--insecure", None, "Serve without TLS and take every caller for an operator. Loopback only."),
         _option("--tls-cert", _FILE, "Certificate chain, PEM."),
         _option("--tls-key", _FILE, "Private key of the certificate, PEM."),

@@ -6,21 +6,25 @@ Nothing here reads a clock, makes an id or knows gRPC: what varies comes in as `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Self
 from zoneinfo import ZoneInfo
 
-from engine import canonical
 from engine.errors import FactError, Violation
+from engine.evaluator.encoding import encode_decision
 from engine.facts import PatientFacts, read_facts
+from engine.ledger.seal import Context
 from server.convert.answers import write_response
 from server.convert.requests import Request, path_of, read_request
 from server.faults import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import date, datetime
+    from datetime import date
 
+    from engine.evaluator.decision import Decision
+    from engine.pack.book import RuleBook
     from server.rules_in_force import LoadedRules, Outcome
 
 
@@ -39,6 +43,20 @@ class Circumstances:
     def today(self) -> date:
         """Give the day it is in the evaluation time zone."""
         return self.moment.astimezone(ZoneInfo(self.time_zone)).date()
+
+    def context(self, as_of: date | None) -> Context:
+        """Give what a log keeps of it for an evaluation on `as_of`; None where no date was known yet."""
+        seen = [("decision_id", self.decision_id), ("evaluate_time", self.moment.isoformat())]
+        if self.position is not None:
+            seen.append(("position", str(self.position)))
+        return Context(as_of, self.time_zone, tuple((name, value.encode()) for name, value in seen))
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """Give back what `context` was made of. Raises: LookupError, ValueError."""
+        seen = {name: value.decode() for name, value in context.seen}
+        position = int(seen["position"]) if "position" in seen else None
+        return cls(seen["decision_id"], datetime.fromisoformat(seen["evaluate_time"]), context.time_zone, position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +95,8 @@ class Evaluated:
 
     @cached_property
     def decision(self) -> bytes:
-        """The decision, whole."""
-        return canonical.encode_typed(self.outcome.decision)
+        """The decision, with its criteria as id, truth and side."""
+        return encode_decision(self.outcome.decision)
 
     @property
     def interpret_digest(self) -> bytes:
@@ -97,6 +115,15 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was read. Where there is no decision in the end, a log keeps this: `facts` and `request_bytes`."""
+
+    request_bytes: bytes
+    request: Request
+    facts: PatientFacts
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An evaluation, its id, the request as it was read, and the packs that spoke, by id, with their digests."""
 
@@ -106,78 +133,81 @@ class Answer:
     packs: dict[str, str]
 
 
-class Recorder(Protocol):
-    """Keeps decisions. A decision is returned only after `record` has returned."""
-
-    def record(self, evaluated: Evaluated, call: Call, purpose: str) -> None:
-        """Make the decision durable.
-
-        Raises:
-            Fault: it could not be kept, so it must not be shown.
-
-        """
-
-
-class NoRecorder:
-    """Keeps nothing. It stands where the decision log will; until then a decision exists only in its answer."""
-
-    def record(self, evaluated: Evaluated, call: Call, purpose: str) -> None:
-        """Do nothing."""
-
-
 def evaluate(
     data: bytes, rules: LoadedRules, circumstances: Circumstances, max_trials: int, check: Callable[[], None]
 ) -> Answer:
-    """Decide for one request.
+    """Decide for one request: `read_asked`, then `decide`. Arguments and what is raised are theirs."""
+    check()
+    return decide(read_asked(data, rules.book, circumstances, max_trials), rules, circumstances, check)
+
+
+def read_asked(
+    data: bytes, book: RuleBook, circumstances: Circumstances, max_trials: int, day: date | None = None
+) -> Asked:
+    """Read a request.
 
     Args:
         data: the bytes of an EvaluateRequest, or of an EvaluateStreamRequest where `circumstances` has a position.
-        rules: the rules in force; the same throughout.
+        book: the rules whose data dictionary says what facts are.
         circumstances: what varies.
         max_trials: most records in the list of trials.
-        check: called before each costly step; raises when the caller no longer waits.
+        day: the day of a request that names none; without it, the day that the circumstances say it is. A replay gives
+            the logged one, because the time zone database may have changed since.
 
     Raises:
         Fault: bytes that are no message, or invalid fields, all at once.
+
+    """
+    request = read_request(data, max_trials, is_streamed=circumstances.position is not None)
+    as_of = request.as_of or day or circumstances.today()
+    violations: tuple[Violation, ...] = (*request.violations, *book.check_payer(request.payer_id))
+    try:
+        facts = read_facts(book.facts, book.dictionary.constraints, request.raw, as_of, path_of)
+    except FactError as error:
+        violations += error.violations
+        facts = None
+    if violations or facts is None:
+        raise invalid(violations)
+    return Asked(data, request, facts)
+
+
+def decide(asked: Asked, rules: LoadedRules, circumstances: Circumstances, check: Callable[[], None]) -> Answer:
+    """Decide for a request that was read.
+
+    Args:
+        asked: the request.
+        rules: the rules in force, the same that it was read with.
+        circumstances: what varies.
+        check: called before each costly step; raises when the caller no longer waits.
+
+    Raises:
         NoRulePackError: no pack serves the jurisdiction.
-        EvaluationError: the engines failed or disagree.
+        EvaluationError: the engines failed or disagree; it carries the parameters.
 
     """
     check()
-    request = read_request(data, max_trials, is_streamed=circumstances.position is not None)
-    as_of = request.as_of or circumstances.today()
-    facts = _facts(request, rules, as_of)
-    check()
-    outcome = rules.engines.evaluate(facts, request.jurisdiction, request.payer_id, as_of, is_full=request.is_full_view)
-    response = write_response(
-        outcome.decision,
+    request, as_of = asked.request, asked.facts.as_of
+    outcome = rules.engines.evaluate(
+        asked.facts, request.jurisdiction, request.payer_id, as_of, is_full=request.is_full_view
+    )
+    evaluated = Evaluated(
+        asked.request_bytes,
+        circumstances.context(as_of).encode(),
+        outcome,
+        write_answer(outcome.decision, request, circumstances),
+    )
+    return Answer(
+        evaluated, circumstances.decision_id, request, {pack.id: pack.digest for pack in outcome.decision.packs}
+    )
+
+
+def write_answer(decision: Decision, request: Request, circumstances: Circumstances) -> bytes:
+    """Write the response to a request as it goes out."""
+    return write_response(
+        decision,
         request,
         decision_id=circumstances.decision_id,
         moment=circumstances.moment,
         time_zone=circumstances.time_zone,
         position=circumstances.position,
     )
-    evaluated = Evaluated(data, _context(as_of, circumstances), outcome, response)
-    return Answer(
-        evaluated, circumstances.decision_id, request, {pack.id: pack.digest for pack in outcome.decision.packs}
-    )
-
-
-def _facts(request: Request, rules: LoadedRules, as_of: date) -> PatientFacts:
-    violations: tuple[Violation, ...] = (*request.violations, *rules.book.check_payer(request.payer_id))
-    try:
-        facts = read_facts(rules.book.facts, rules.book.dictionary.constraints, request.raw, as_of, path_of)
-    except FactError as error:
-        violations += error.violations
-        facts = None
-    if violations or facts is None:
-        raise invalid(violations)
-    return facts
-
-
-def _context(as_of: date, circumstances: Circumstances) -> bytes:
-    seen = {"decision_id": circumstances.decision_id, "evaluate_time": circumstances.moment.isoformat()}
-    if circumstances.position is not None:
-        seen["position"] = str(circumstances.position)
-    named = [text.encode() for name, value in sorted(seen.items()) for text in (name, value)]
-    return canonical.frame(as_of.isoformat().encode(), circumstances.time_zone.encode(), *named)

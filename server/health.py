@@ -5,6 +5,7 @@
 | `""` and each service | the server has not started or shuts down |
 | `packs` | the rule packs last read were refused; those before them stay in force |
 | `engines` | the engines disagreed on a decision since the rule packs were last put in force |
+| `ledger` | the decision log cannot be written, signed or trusted; then `""` and the services that need it are too |
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PACKS = "packs"
 ENGINES = "engines"
+LEDGER = "ledger"
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -34,9 +36,11 @@ class Health:
 
     def __init__(self, services: Iterable[str], pool: ThreadPoolExecutor) -> None:
         self._services = ("", *services)
+        self._following = tuple(name for name in self._services if "RulePack" not in name)
+        self._has_started = False
         self._pool = pool
         self._servicer = health.HealthServicer(experimental_non_blocking=True, experimental_thread_pool=pool)
-        for entry in (*self._services, PACKS, ENGINES):
+        for entry in (*self._services, PACKS, ENGINES, LEDGER):
             self._servicer.set(entry, _NOT_SERVING)
 
     def register(self, server: grpc.Server) -> None:
@@ -58,12 +62,14 @@ class Health:
 
     def start(self) -> None:
         """Say that the server serves."""
-        for entry in (*self._services, PACKS, ENGINES):
+        self._has_started = True
+        for entry in (*self._services, PACKS, ENGINES, LEDGER):
             self._servicer.set(entry, _SERVING)
 
     def tell(self, entry: str, *, is_serving: bool) -> None:
-        """Say how one entry is."""
-        self._servicer.set(entry, _SERVING if is_serving else _NOT_SERVING)
+        """Say how one entry is; what cannot be served without the log follows `ledger`."""
+        for name in (LEDGER, *self._following) if entry == LEDGER and self._has_started else (entry,):
+            self._servicer.set(name, _SERVING if is_serving else _NOT_SERVING)
 
     def drain(self) -> None:
         """Say for good that the server shuts down."""

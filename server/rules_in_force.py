@@ -6,7 +6,10 @@ import hashlib
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
+
+from engine.ledger.rulebook import RuleBlobs, blobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +59,11 @@ class LoadedRules:
     book: RuleBook
     engines: Engines
     digest: str
+
+    @cached_property
+    def blobs(self) -> RuleBlobs:
+        """What the log keeps of the rules."""
+        return blobs_of(self.book)
 
     def pack_digests(self) -> dict[str, str]:
         """Give the digests of the packs by id."""

@@ -5,7 +5,7 @@
 | 0 | all went well, and every answer is final |
 | 1 | a fault: a case or the rules cannot be read, a check failed, an engine failed |
 | 2 | the command was called wrongly |
-| 3 | an answer cannot be trusted and is not shown: the engines disagree |
+| 3 | something cannot be trusted: the engines disagree, so no answer is shown, or a log is not what was logged |
 | 4 | an answer is provisional: a fact that decides triage, an option or coverage is missing |
 
 Where several hold, 3 wins over 1, and 1 over 4.
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from engine.cli.strict_json import printable
-from engine.errors import EngineError, RulePackError
+from engine.errors import EngineError, IntegrityError, RulePackError
 
 if TYPE_CHECKING:
     from engine.evaluator.agree import Evaluator
@@ -138,7 +138,7 @@ class Mounted(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> None:
-        """Run a command; an error of the engine that it did not answer itself ends it with exit code 1."""
+        """Run a command; an error of the engine that it did not answer itself ends it with exit code 1, or 3."""
         if sys.stdout is None:
             raise SystemExit(FAULT)  # there is nowhere to answer to
         for stream in (sys.stdout, sys.stderr):
@@ -148,6 +148,9 @@ class Mounted(click.Group):
             super().invoke(ctx)
         except RulePackError as error:
             complain(f"the rule packs cannot be used\n{error}")
+        except IntegrityError as error:
+            complain(str(error))
+            ctx.exit(INTEGRITY)
         except EngineError as error:
             complain(str(error))
         except BrokenPipeError:

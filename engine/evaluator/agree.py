@@ -10,15 +10,15 @@ import hashlib
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from engine import canonical
 from engine.compiler.stages import compile_packs
-from engine.errors import EnginesDisagree, FactError
+from engine.errors import EnginesDisagree, EvaluationError, FactError
 from engine.evaluator.chain import Chain
 from engine.evaluator.decision import Decision, EngineReport
+from engine.evaluator.encoding import encode_explanation, encode_facts
 from engine.evaluator.explain import Explainer
 from engine.evaluator.inputs import parameters_in_effect, prepare
 from engine.evaluator.interpret import Interpreter
@@ -28,6 +28,7 @@ from engine.evaluator.timeline import changes_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
 
     from engine.compiler import form
     from engine.compiler.packset import PackSet
@@ -49,17 +50,19 @@ class Evaluation:
     Attributes:
         decision: the answer.
         read: what was read of the patient.
-        numbers: the dated parameters in effect, with their units.
+        parameters: the dated numbers in effect, with their units; canonical bytes too, made once for a pack set.
         values: what the engines concluded, node by node.
-        is_chained: whether the forward-chaining engine ran (and agreed).
+        interpret_digest: SHA-256 of what the interpreter concluded, node by node.
+        chain_digest: the same of what the forward-chaining engine concluded; zeros if it was not run.
 
     """
 
     decision: Decision
     read: PatientFacts
-    numbers: Mapping[str, tuple[str, str]]
+    parameters: bytes
     values: form.Values
-    is_chained: bool
+    interpret_digest: bytes
+    chain_digest: bytes
 
     @cached_property
     def facts(self) -> bytes:
@@ -67,31 +70,9 @@ class Evaluation:
         return encode_facts(self.read)
 
     @cached_property
-    def parameters(self) -> bytes:
-        """The dated numbers in effect."""
-        return canonical.encode_typed({n: list(v) for n, v in self.numbers.items()})
-
-    @cached_property
     def explanation(self) -> bytes:
         """The argument: every finding of every option, of triage and of coverage."""
-        coverage = self.decision.coverage
-        return canonical.encode_typed(
-            {
-                "options": {o.option: o.criteria for o in self.decision.options},
-                "triage": self.decision.triage.criteria,
-                "coverage": coverage.criteria if coverage else (),
-            }
-        )
-
-    @cached_property
-    def interpret_digest(self) -> bytes:
-        """SHA-256 of the values that the interpreter concluded."""
-        return hashlib.sha256(encode_values(self.values)).digest()
-
-    @property
-    def chain_digest(self) -> bytes:
-        """The same of the forward-chaining engine; zeros if it was not run."""
-        return self.interpret_digest if self.is_chained else NO_DIGEST
+        return encode_explanation(self.decision)
 
 
 @dataclass(frozen=True)
@@ -100,6 +81,7 @@ class _Engines:
     interpreter: Interpreter
     explainer: Explainer
     chain: Chain | None
+    parameters: bytes
 
 
 class Evaluator:
@@ -155,16 +137,14 @@ class Evaluator:
             raise FactError(unknown)
         engines = self._engines_for(jurisdiction, payer_id, as_of)
         inputs = prepare(self.rules, engines.packs, facts)
-        values = engines.interpreter.evaluate(inputs)
-        if engines.chain is not None:
-            chained = engines.chain.evaluate(inputs)
-            if chained != values:
-                digests = (hashlib.sha256(encode_values(v)).digest() for v in (values, chained))
-                raise EnginesDisagree(_differences(values, chained), *digests)
+        try:
+            values, digests = _conclude(engines, inputs)
+        except EvaluationError as error:
+            error.parameters = engines.parameters
+            raise
         decision = engines.explainer.explain(facts, inputs, values, is_full=is_full)
         decision = changes_on(self.rules, engines.packs, engines.interpreter, facts, decision)
-        numbers = parameters_in_effect(engines.packs)
-        return Evaluation(decision, facts, numbers, values, is_chained=engines.chain is not None)
+        return Evaluation(decision, facts, engines.parameters, values, *digests)
 
     def close(self) -> None:
         """Free the sessions of the forward-chaining engine. No evaluation may follow."""
@@ -194,7 +174,26 @@ class Evaluator:
             self._closers.callback(chain.close)
         explorer = Explorer(packs, interpreter, self.rules.facts, self.rules.dictionary.constraints)
         report = EngineReport(self.mode, agree=True, version=SEMANTICS_VERSION)
-        return _Engines(packs, interpreter, Explainer(Layout(self.rules, packs), explorer, report), chain)
+        explainer = Explainer(Layout(self.rules, packs), explorer, report)
+        parameters = canonical.encode_typed({n: list(v) for n, v in parameters_in_effect(packs).items()})
+        return _Engines(packs, interpreter, explainer, chain, parameters)
+
+
+def _conclude(engines: _Engines, inputs: form.Inputs) -> tuple[form.Values, tuple[bytes, bytes]]:
+    """Run the engines; give what they conclude and the digest of each. Raises: EnginesDisagree, ChainFault.
+
+    Bytes are compared, not values: in Python, True equals 1.
+    """
+    values = engines.interpreter.evaluate(inputs)
+    interpreted = encode_values(values)
+    digest = hashlib.sha256(interpreted).digest()
+    if engines.chain is None:
+        return values, (digest, NO_DIGEST)
+    concluded = engines.chain.evaluate(inputs)
+    chained = encode_values(concluded)
+    if chained != interpreted:
+        raise EnginesDisagree(_differences(values, concluded), interpreted, chained)
+    return values, (digest, hashlib.sha256(chained).digest())
 
 
 def encode_values(values: form.Values) -> bytes:
@@ -202,35 +201,8 @@ def encode_values(values: form.Values) -> bytes:
     return canonical.encode_typed({"values": values.values, "records": values.records})
 
 
-def encode_facts(facts: PatientFacts) -> bytes:
-    """Encode what was read of a patient, canonically."""
-    return canonical.encode_typed(
-        {
-            "as_of": facts.as_of.isoformat(),
-            "known": {
-                n: {
-                    "value": _plain(o.value),
-                    "date": o.observed_on.isoformat() if o.observed_on else None,
-                    "source": o.source,
-                }
-                for n, o in facts.known.items()
-            },
-            "records": {
-                n: [
-                    {"values": {f: _plain(v) for f, v in r.values.items()}, "has_future_date": r.has_future_date}
-                    for r in records
-                ]
-                for n, records in facts.records.items()
-            },
-            "unusable": [[u.fact, u.path, u.reason] for u in facts.unusable],
-        }
-    )
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, date) else list(value) if isinstance(value, tuple) else value
-
-
 def _differences(one: form.Values, other: form.Values) -> set[str]:
-    names = {n for n in one.values.keys() | other.values.keys() if one.values.get(n) != other.values.get(n)}
-    return names | {n for n in one.records.keys() | other.records.keys() if one.records.get(n) != other.records.get(n)}
+    def differ(left: Mapping[str, object], right: Mapping[str, object]) -> set[str]:
+        return {n for n in left.keys() | right.keys() if repr(left.get(n)) != repr(right.get(n))}
+
+    return differ(one.values, other.values) | differ(one.records, other.records)

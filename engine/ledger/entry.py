@@ -200,6 +200,21 @@ def decode(data: bytes) -> Header:
     return header
 
 
+def is_plain_decision(data: bytes) -> bool:
+    """Tell many times faster than `decode` that bytes are a decision that keeps every rule; False tells nothing."""
+    return (
+        len(data) == FIXED_LENGTH
+        and data.startswith(_DECISION_START)
+        and data[59] <= _CLOCK_FLAGS
+        and data[256:257] == b"\x01"
+        and data[393:] == _NO_LENGTH
+        and data[257:261] != _NO_LENGTH != data[325:329]
+        and ZERO_DIGEST not in {data[96:128], data[128:160], data[160:192], data[192:224]}
+        and ZERO_DIGEST not in {data[261:293], data[293:325], data[329:361], data[361:393]}
+        and data[224:240] != ZERO_ID != data[240:256]
+    )
+
+
 def read_body(header: Header) -> bodies.Body | None:
     """Read the body of a header; None for a decision, which has none.
 
@@ -239,6 +254,8 @@ def entry_id_of(text: str) -> bytes:
 
 
 _FIXED = struct.Struct(">8sHB 32s QqB 16sI16s 32s32s32s32s 16s16s B I32s32s I32s32s I")
+_DECISION_START = MAGIC + FORMAT.to_bytes(2, "big") + Kind.DECISION.to_bytes(1, "big")
+_NO_LENGTH = bytes(4)
 _CLOCK_FLAGS = REGRESSED | UNSYNCHRONIZED | LEAP
 _KINDS = {kind.value: kind for kind in Kind}
 _POINTING = frozenset({Kind.CORRECTION, Kind.FEEDBACK})

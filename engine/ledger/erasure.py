@@ -4,7 +4,7 @@ Each step is durable before the next begins, so that a crash leaves either nothi
 
 1. a tombstone entry names the keys, the reason and the authority
 2. the keys are destroyed, with the rows that led from the patient to them
-3. the sealed bodies are emptied, and what would answer a repeated request is dropped
+3. the sealed bodies are emptied, and of what answers a repeated request only its id is kept, for a day at most
 4. an erasure-done entry points to the tombstone
 
 The leaf, the tiles and every proof stay as they are. Two key officers have to ask for the same erasure.

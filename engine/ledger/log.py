@@ -6,10 +6,11 @@ Sealing happens here, on the caller's thread; the writer gets bytes and never ob
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from engine.errors import IntegrityError, LogUnavailableError, ResponseErasedError
+from engine.errors import IntegrityError, LedgerError, LogUnavailableError, ResponseErasedError
 from engine.ledger import entry
 from engine.ledger.body import BlobKind, BlobRegistered, PackSetActivated, write_body
 from engine.ledger.checkpoint import Receipt, format_receipt
@@ -18,10 +19,10 @@ from engine.ledger.keys import period
 from engine.ledger.merkle import inclusion_proof
 from engine.ledger.plan import Draft, Idempotency, Placed
 from engine.ledger.seal import Associated, CallerPart, MessagePart, PartKind, PatientPart, Sealed, open_part, seal
-from engine.ledger.store import BlobRow
+from engine.ledger.store import BlobRow, StoreBrokenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
@@ -170,8 +171,9 @@ class DecisionLog:
 
         """
         now = self.clock.now()
-        patient_key = self.keys.subject_key(TENANT, account.patient or None, period(now))
-        draft = self._draft(account, patient_key, self.keys.caller_key(TENANT, period(now)))
+        with self._using_keys():
+            patient_key = self.keys.subject_key(TENANT, account.patient or None, period(now))
+            draft = self._draft(account, patient_key, self.keys.caller_key(TENANT, period(now)))
         acknowledged = self._settle(self._writer.submit(draft), account.deadline)
         if isinstance(acknowledged.outcome, Placed):
             receipt = self._receipt_of(acknowledged)
@@ -240,6 +242,9 @@ class DecisionLog:
 
     def alarms(self) -> tuple[str, ...]:
         """Name what is wrong now; empty while all is well."""
+        if "keys" in self._writer.alarms():
+            with suppress(LedgerError), self._using_keys():
+                self.keys.caller_key(TENANT, period(self.clock.now()))
         return self._writer.alarms()
 
     def raise_alarm(self, name: str) -> None:
@@ -256,6 +261,19 @@ class DecisionLog:
         """Make the id of an entry; its last four bits are zero."""
         random = self._random(16)
         return random[:15] + bytes([random[15] & _ID_MASK])
+
+    @contextmanager
+    def _using_keys(self) -> Iterator[None]:
+        """Raise an alarm while the key store is down; stop for good where it failed in a way that does not heal."""
+        try:
+            yield
+        except StoreBrokenError as error:
+            self._writer.stop("keys", error)
+            raise
+        except LogUnavailableError:
+            self._writer.raise_alarm("keys")
+            raise
+        self._writer.clear_alarm("keys")
 
     def _settle(self, future: Future[Acknowledged], deadline: float | None) -> Acknowledged:
         left = ANSWER_SECONDS if deadline is None else max(0.0, deadline - self.clock.monotonic())
@@ -309,7 +327,8 @@ class DecisionLog:
         if caller is None:
             entry.check_draft(header)
             return Draft(header, blobs=rows)
-        key = self.keys.caller_key(TENANT, period(self.clock.now()))
+        with self._using_keys():
+            key = self.keys.caller_key(TENANT, period(self.clock.now()))
         header = replace(header, caller_key_id=key.key_id, seal_algorithm=1)
         sealed = self._seal(PartKind.CALLER, caller.encode(), key, Associated.of(header))
         header = replace(header, caller=sealed.header_part)

@@ -149,7 +149,7 @@ def _settled(
     earlier: dict[tuple[int, bytes], tuple[int, bytes]],
     unknown: set[bytes],
 ) -> Outcome | None:
-    """Tell what becomes of a draft that is not to be placed."""
+    """Tell what becomes of a draft that is not to be placed. Of an erased request, the MAC is empty."""
     if unknown and unknown & _named(draft.header):
         message = "the entry names a blob that was never registered"
         return IntegrityError(message)
@@ -160,7 +160,7 @@ def _settled(
     found = earlier.get(key) or ((row.entry_index, row.request_mac) if row else None)
     if found is None:
         return None
-    if found[1] != draft.idempotency.request_mac:
+    if found[1] and found[1] != draft.idempotency.request_mac:
         message = "this request_id was used for another request; take a new one"
         return RequestConflictError(message)
     return Repeated(found[0])

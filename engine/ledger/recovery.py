@@ -110,7 +110,7 @@ def open_log(  # noqa: PLR0913 - its collaborators, by name
     log = DecisionLog(
         origin=origin, log_id=log_id, vkey=vkey, store=store, keys=keys, writer=writer, clock=clock, random=random
     )
-    writer.start(signed_size)
+    writer.start(signed_size, latest.signed_at if latest else None)
     try:
         erasure.finish(log)
     except BaseException:
@@ -163,6 +163,9 @@ def check_checkpoints(snapshot: Snapshot, key: VerifierKey, signed: tuple[int, b
     claims = [signed] if signed else []
     if found is not None:
         checkpoint = open_note(found[1], key)
+        if checkpoint.tree_size != found[0]:
+            message = f"its note is of size {checkpoint.tree_size}"
+            raise IntegrityError(message, f"checkpoint {found[0]}")
         claims.append((checkpoint.tree_size, checkpoint.root_hash))
     for claimed, root in claims:
         if claimed > size:

@@ -172,6 +172,9 @@ class Appending(Protocol):
 class Snapshot(Protocol):
     """The log as it was at one moment; proofs and roots read here belong together."""
 
+    def damage(self) -> list[str]:
+        """Name what the store's own check finds wrong with its tables, indexes and schema; takes as long as a scan."""
+
     def head(self) -> Head:
         """Give the head."""
 
@@ -261,7 +264,10 @@ class LogStore(Protocol):
         """Drop idempotency and batch rows that expired before `now` (µs UTC)."""
 
     def erase_bodies(self, tombstone_index: int, key_id: bytes) -> int:
-        """Empty the patient bodies of a key that a tombstone names, drop their idempotency rows; give how many bodies.
+        """Empty the patient bodies of a key that a tombstone names; give how many.
+
+        Of their idempotency rows the MAC of the request goes and that of the request id stays until it expires: a late
+        retry must be told that its answer was erased, and not bring the patient back.
 
         Raises: IntegrityError when the entry is no tombstone that names the key.
         """

@@ -122,9 +122,11 @@ class LogWriter:
         self.written = 0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
-    def start(self, signed_size: int) -> None:
-        """Begin; `signed_size` is the size that the signer has."""
+    def start(self, signed_size: int, signer_time: int | None = None) -> None:
+        """Begin; `signed_size` is the size that the signer has, `signer_time` its clock just now, if it was asked."""
         self._signed_size = signed_size
+        if signer_time is not None:
+            self._watch.compare(signer_time)
         self._thread.start()
 
     def submit(self, draft: Draft) -> Future[Acknowledged]:
@@ -159,6 +161,10 @@ class LogWriter:
         if name not in self._alarms:
             self._alarms.add(name)
             self._on_alarm(name)
+
+    def clear_alarm(self, name: str) -> None:
+        """Record that something is well again."""
+        self._alarms.discard(name)
 
     def close(self) -> None:
         """Write everything that waits, then end. Every waiter is answered or refused."""
@@ -208,23 +214,18 @@ class LogWriter:
     def _append(self, live: list[_Waiting]) -> None:
         if self._stopped is not None:
             raise LogUnavailableError(str(self._stopped))
-        now = self._ready()
         try:
+            now = self._ready()
             plan = self._commit([draft for draft, _ in live], now)
-        except BatchRejectedError as error:
+        except BatchRejectedError:
             if len(live) == 1:
                 raise
-            del error
             for one in live:
                 self._append_alone(one)
             return
         except (StoreBrokenError, UnsafeStoreError, IntegrityError) as error:
             self._stop("integrity" if isinstance(error, IntegrityError) else "store", error, live)
             return
-        except LogUnavailableError:
-            self.raise_alarm("store")
-            raise
-        self._alarms.discard("store")
         self._acknowledge(live, plan)
 
     def _append_alone(self, one: _Waiting) -> None:
@@ -259,6 +260,15 @@ class LogWriter:
             self._alarms.discard("signer")
 
     def _commit(self, drafts: list[Draft], now: int) -> Plan:
+        try:
+            plan = self._try_commit(drafts, now)
+        except LogUnavailableError:
+            self.raise_alarm("store")
+            raise
+        self._alarms.discard("store")
+        return plan
+
+    def _try_commit(self, drafts: list[Draft], now: int) -> Plan:
         batch_id = self._random(16)
         moment = Moment(now, self._clock.flags(), batch_id)
         notes = list(self._notes)
@@ -344,35 +354,44 @@ class LogWriter:
                 raise IntegrityError(message, f"checkpoint {found.tree_size}")
 
     def _rest(self) -> None:
-        """Do what can wait: store released notes, sign what is unsigned, drop what has expired."""
+        """Do what can wait: store released notes, sign what is unsigned, drop what has expired, look at the clock."""
         if self._stopped is not None:
             self._notes.clear()
             return
         notes = list(self._notes)
+        now = self._watch.read()
+        if self._watch.has_stepped:
+            self.raise_alarm("clock")
         try:
             if self._unsigned is not None:
                 self._sign_again()
             if notes:
                 self._store.add_checkpoints(notes)
                 del self._notes[: len(notes)]
-            if self._clock.monotonic() - self._rested_at > EXPIRE_SECONDS:
+            if self._clock.monotonic() - self._rested_at > EXPIRE_SECONDS and not self._watch.has_stepped:
                 self._rested_at = self._clock.monotonic()
-                self._store.expire(self._clock.now())
+                self._store.expire(now)  # by a clock that leapt ahead, what still answers a repeated request would go
         except (StoreBrokenError, UnsafeStoreError, IntegrityError) as error:
             self._stop("integrity" if isinstance(error, IntegrityError) else "store", error, [])
         except LedgerError:
             if self._is_closing:
                 self._notes.clear()
 
+    def stop(self, alarm: str, error: LedgerError) -> None:
+        """Write nothing more in this process, because something under it failed in a way that does not heal."""
+        self._stop(alarm, error, [])
+
     def _stop(self, alarm: str, error: LedgerError, live: list[_Waiting]) -> None:
         """Write nothing more in this process, and say so to all who wait."""
         with self._changed:
-            self._stopped = error
+            is_first = self._stopped is None
+            self._stopped = self._stopped or error
             waiting, self._waiting, self._waiting_bytes = list(self._waiting), deque(), 0
         self.raise_alarm(alarm)
         _refuse(live, error if isinstance(error, IntegrityError) else LogUnavailableError(str(error)))
         _refuse(waiting, LogUnavailableError(str(error)))
-        self._on_stop(error)
+        if is_first:
+            self._on_stop(error)
 
 
 def _refuse(waiting: list[_Waiting], error: LedgerError) -> None:

@@ -72,7 +72,8 @@ class Pack:
 class RuleBook:
     """Everything the rules folder holds.
 
-    `reference_digest` covers facts.yaml's tables (rules/reference), `facts_digest` the data dictionary.
+    `reference_digest` covers facts.yaml's tables (rules/reference), `facts_digest` the data dictionary; `facts_files`
+    and `reference_files` are what they cover, by path.
     """
 
     dictionary: Dictionary
@@ -80,6 +81,8 @@ class RuleBook:
     packs: Mapping[str, Pack]
     facts_digest: str
     reference_digest: str
+    facts_files: Mapping[str, bytes] = field(default_factory=dict)
+    reference_files: Mapping[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.facts: dict[str, FactDefinition] = self.dictionary.by_name()

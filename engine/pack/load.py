@@ -55,27 +55,87 @@ def read_rules(rules: Path) -> tuple[RuleBook | None, list[Diagnostic]]:
 
     What cannot be read is left out of the book. The lock is not looked at.
     """
-    faults: list[Diagnostic] = []
     if not (rules / FACTS_FILE).is_file():
         message = "there is no data dictionary here; point --rules at the folder that holds facts.yaml"
         return None, [Diagnostic(FACTS_FILE, 1, 1, "pack/missing-file", message)]
-    facts_text = (rules / FACTS_FILE).read_bytes()
-    dictionary = _read_dictionary(facts_text, faults)
-    reference = canonical.read_files(rules / REFERENCE_FOLDER)
+    folders = [header.parent for header in sorted(rules.rglob("pack.yaml"))]
+    return _assemble(
+        {FACTS_FILE: (rules / FACTS_FILE).read_bytes()},
+        canonical.read_files(rules / REFERENCE_FOLDER),
+        [(folder.relative_to(rules).as_posix(), canonical.read_files(folder)) for folder in folders],
+    )
+
+
+def book_from_bytes(facts: bytes, reference: bytes, packs: Iterable[bytes]) -> RuleBook:
+    """Make a rule book from canonical forms: of facts.yaml, of the tables of rules/reference, and of each pack.
+
+    Diagnostics name a pack's id where they would name its folder. The lock is not looked at: who has the bytes chose
+    them by their digest.
+
+    Raises:
+        RulePackError: every fault, sorted by place.
+
+    """
+    decoded = [canonical.decode(content) for content in packs]
+    files = _facts_files(facts)
+    book, faults = _assemble(files, canonical.decode(reference), [(_id_of(pack), pack) for pack in decoded])
+    if book is None or faults:
+        raise RulePackError(faults)
+    return book
+
+
+def dictionary_from_bytes(facts: bytes) -> Dictionary:
+    """Read the data dictionary from the canonical form of facts.yaml. Raises: RulePackError."""
+    faults: list[Diagnostic] = []
+    dictionary = _read_dictionary(_facts_files(facts)[FACTS_FILE], faults)
+    if dictionary is None or faults:
+        raise RulePackError(faults)
+    return dictionary
+
+
+def _facts_files(facts: bytes) -> dict[str, bytes]:
+    files = canonical.decode(facts)
+    if set(files) != {FACTS_FILE}:
+        raise RulePackError([Diagnostic(FACTS_FILE, 1, 1, "pack/missing-file", "the bytes are not facts.yaml alone")])
+    return files
+
+
+def _assemble(
+    facts: Mapping[str, bytes], reference: Mapping[str, bytes], packs: Iterable[tuple[str, Mapping[str, bytes]]]
+) -> tuple[RuleBook | None, list[Diagnostic]]:
+    """Put a book together; each pack comes with its name in diagnostics.
+
+    INVARIANT: packs stand in the order of their ids, so where they were kept decides nothing.
+    """
+    faults: list[Diagnostic] = []
+    dictionary = _read_dictionary(facts[FACTS_FILE], faults)
     drugs = _read_drugs(reference, faults)
-    packs: dict[str, Pack] = {}
-    for header in sorted(rules.rglob("pack.yaml")):
-        folder = header.parent
-        pack = read_pack(canonical.read_files(folder), folder.relative_to(rules).as_posix(), faults)
+    found: dict[str, Pack] = {}
+    for name, files in packs:
+        pack = read_pack(files, name, faults)
         if pack is None:
             continue
-        if pack.id in packs:
+        if pack.id in found:
             faults.append(pack.located["pack", ""].fault("pack/duplicate-id", f"pack `{pack.id}` exists twice"))
-        packs.setdefault(pack.id, pack)
+        found.setdefault(pack.id, pack)
     if dictionary is None:
         return None, faults
-    book = RuleBook(dictionary, drugs, packs, canonical.digest({FACTS_FILE: facts_text}), canonical.digest(reference))
+    book = RuleBook(
+        dictionary,
+        drugs,
+        dict(sorted(found.items())),
+        canonical.digest(facts),
+        canonical.digest(reference),
+        facts,
+        reference,
+    )
     return book, faults + _check_links(book)
+
+
+def _id_of(files: Mapping[str, bytes]) -> str:
+    """Give the id that a pack's header claims; a pack without one is told apart by nothing."""
+    data = _read("pack.yaml", files.get("pack.yaml", b""), []).data
+    return str(data.get("id", "pack")) if isinstance(data, dict) else "pack"
 
 
 def check_lock(book: RuleBook, locked: Mapping[tuple[str, str], str]) -> list[Diagnostic]:

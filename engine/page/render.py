@@ -5,16 +5,15 @@ Nothing is concluded here: the page puts what a decision says into reading order
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from engine.page.environment import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from engine.evaluator.decision import (
         CriterionFinding,
         Decision,
@@ -24,13 +23,7 @@ if TYPE_CHECKING:
         Referral,
         ShownItem,
     )
-
-T = TypeVar("T")
-Words: TypeAlias = Mapping[str, str]
-
-LONGEST = 160
-FIRST_LISTED = 5
-DIGEST_DIGITS = 12
+    from engine.page.environment import Words
 
 _LEDGER: Mapping[str, Words] = {
     "pro": {"for": "For"},
@@ -38,36 +31,8 @@ _LEDGER: Mapping[str, Words] = {
     "across": {"unresolved": "Unresolved", "informing": "For information"},
 }
 _SHOWN: Words = {"plan": "Plan", "dosing": "Dosing", "monitoring": "Monitoring and warnings", "notes": "Notes"}
-_TONES: Words = {
-    "eligible": "met",
-    "eligible_with_precautions": "weigh",
-    "deferred": "wait",
-    "insufficient_data": "ask",
-    "not_indicated": "unmet",
-    "not_recommended": "barred",
-    "contraindicated": "barred",
-    "covered": "met",
-    "prior_approval": "weigh",
-    "not_met": "unmet",
-    "not_covered": "barred",
-}
-_AUTHORIZATIONS: Words = {"labeled": "labeled", "off_label": "off-label", "standard_care": "standard care"}
-_CONFIRMATIONS: Words = {
-    "read": "read in the source it cites",
-    "read (secondary)": "read in another source that reports it",
-    "partly read": "read in part",
-    "unconfirmed": "unconfirmed: to be checked against the source before clinical use",
-    "engine": "a decision of this engine, not of a clinical source",
-}
-_MARKS: Words = {
-    "read (secondary)": "read in another source",
-    "partly read": "read in part",
-    "unconfirmed": "unconfirmed",
-    "engine": "engine decision",
-}
 _PURPOSES: Words = {"triage": "suicide-risk triage", "coverage": "coverage"}
 _URGENT_LEVELS = frozenset({"high", "emergency"})
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def render_decisions(items: Sequence[tuple[str, Decision]]) -> str:
@@ -79,7 +44,7 @@ def render_decisions(items: Sequence[tuple[str, Decision]]) -> str:
 
     """
     cases = [_Case(f"c{number}", name, decision) for number, (name, decision) in enumerate(items, 1)]
-    return _environment().get_template("page.html.j2").render(cases=cases)
+    return environment().get_template("page.html.j2").render(cases=cases)
 
 
 @dataclass(frozen=True)
@@ -255,47 +220,3 @@ class _Case:
 
     def purposes(self, question: Question) -> str:
         return ", ".join(_PURPOSES.get(p) or self.option_title(p) for p in question.purposes)
-
-
-def _visible(value: T) -> T | str:
-    """Make what would be invisible, or would reorder its surroundings, visible as its code point."""
-    if isinstance(value, Markup):
-        return value
-    return "".join(
-        f"[U+{ord(c):04X}]" if c not in "\t\n" and unicodedata.category(c) in _INVISIBLE else c for c in str(value)
-    )
-
-
-def _brief(text: str) -> str:
-    """Cut a text of the caller that is too long to be read, and say how long it was."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("engine.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"brief": _brief, "words": _words, "capital": _capital}
-    environment.globals |= {
-        "tones": _TONES,
-        "authorizations": _AUTHORIZATIONS,
-        "confirmations": _CONFIRMATIONS,
-        "marks": _MARKS,
-        "digest_digits": DIGEST_DIGITS,
-        "first_listed": FIRST_LISTED,
-    }
-    return environment

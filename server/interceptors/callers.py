@@ -12,6 +12,7 @@ ROLES = frozenset({"evaluator", "auditor", "replayer", "key_officer", "operator"
 
 _ELIGIBILITY = "/eligibility.v1.EligibilityService/"
 _RULE_PACKS = "/eligibility.v1.RulePackService/"
+_DECISION_LOG = "/eligibility.v1.DecisionLogService/"
 _REFLECTION = "ServerReflection/ServerReflectionInfo"
 
 ROLES_BY_METHOD: Mapping[str, frozenset[str]] = {
@@ -24,6 +25,17 @@ ROLES_BY_METHOD: Mapping[str, frozenset[str]] = {
     _RULE_PACKS + "GetCriterion": ROLES,
     _RULE_PACKS + "GetSourceAttributes": ROLES,
     _RULE_PACKS + "ReloadRulePacks": frozenset({"operator"}),
+    _DECISION_LOG + "ListDecisions": frozenset({"auditor"}),
+    _DECISION_LOG + "GetDecision": frozenset({"auditor"}),
+    _DECISION_LOG + "GetCheckpoint": frozenset({"auditor", "evaluator"}),
+    _DECISION_LOG + "GetInclusionProof": frozenset({"auditor", "evaluator"}),
+    _DECISION_LOG + "GetConsistencyProof": frozenset({"auditor", "evaluator"}),
+    _DECISION_LOG + "ReplayDecision": frozenset({"replayer"}),
+    _DECISION_LOG + "ReplayDecisions": frozenset({"replayer"}),
+    _DECISION_LOG + "AnalyzeImpact": frozenset({"replayer"}),
+    _DECISION_LOG + "RecordFeedback": frozenset({"evaluator"}),
+    _DECISION_LOG + "ShredPatient": frozenset({"key_officer"}),
+    _DECISION_LOG + "SetLegalHold": frozenset({"key_officer"}),
     "/grpc.reflection.v1." + _REFLECTION: ROLES,
     "/grpc.reflection.v1alpha." + _REFLECTION: ROLES,
 }

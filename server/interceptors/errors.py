@@ -8,6 +8,13 @@
 | RulePackError at a reload | FAILED_PRECONDITION with every diagnostic | RULE_PACKS_REFUSED |
 | EnginesDisagree, ChainFault | INTERNAL, without a decision | ENGINES_DISAGREE, ENGINE_FAULT |
 | no room | RESOURCE_EXHAUSTED with when to retry | OVERLOADED |
+| PushbackError, the log's queue is full | RESOURCE_EXHAUSTED with when to retry | LOG_FULL |
+| LogUnavailableError, also of the signer and the keys | UNAVAILABLE with when to retry | LOG_UNAVAILABLE |
+| RequestConflictError | INVALID_ARGUMENT, field `request_id` | REQUEST_ID_REUSED |
+| ResponseErasedError | FAILED_PRECONDITION; metadata `receipt` proves that there was an answer | RESPONSE_ERASED |
+| EntryNotFoundError | NOT_FOUND | ENTRY_NOT_FOUND |
+| ErasureRefusedError | FAILED_PRECONDITION | ERASURE_REFUSED |
+| IntegrityError | DATA_LOSS | INTEGRITY |
 | anything else | INTERNAL, without its text, which could hold patient data | INTERNAL |
 """
 
@@ -23,7 +30,22 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from engine.errors import EnginesDisagree, EvaluationError, FactError, NoRulePackError, RulePackError
+from engine.errors import (
+    EnginesDisagree,
+    EntryNotFoundError,
+    ErasureRefusedError,
+    EvaluationError,
+    FactError,
+    IntegrityError,
+    LedgerError,
+    LogUnavailableError,
+    NoRulePackError,
+    PushbackError,
+    RequestConflictError,
+    ResponseErasedError,
+    RulePackError,
+    Violation,
+)
 from server.faults import Code, Fault, cancelled, invalid
 from server.interceptors.layers import notes
 
@@ -58,13 +80,38 @@ def fault_of(error: Exception) -> Fault:
             return Fault(Code.INTERNAL, "ENGINES_DISAGREE", message)
         case EvaluationError():
             return Fault(Code.INTERNAL, "ENGINE_FAULT", "an engine failed, so there is no decision", retry_after=1.0)
+        case LedgerError():
+            return _fault_of_log(error)
     return Fault(Code.INTERNAL, UNEXPECTED, "the server failed; the operators find the place in its log")
+
+
+def _fault_of_log(error: LedgerError) -> Fault:
+    match error:
+        case PushbackError():
+            return Fault(Code.RESOURCE_EXHAUSTED, "LOG_FULL", str(error), retry_after=error.retry_after)
+        case LogUnavailableError():
+            return Fault(Code.UNAVAILABLE, "LOG_UNAVAILABLE", str(error), retry_after=error.retry_after)
+        case RequestConflictError():
+            violation = Violation("request_id", "request/reused", "was used for another request; take a new one")
+            return Fault(Code.INVALID_ARGUMENT, "REQUEST_ID_REUSED", str(error), violations=[violation])
+        case ResponseErasedError():
+            return Fault(Code.FAILED_PRECONDITION, "RESPONSE_ERASED", str(error))
+        case EntryNotFoundError():
+            return Fault(Code.NOT_FOUND, "ENTRY_NOT_FOUND", str(error))
+        case ErasureRefusedError():
+            return Fault(Code.FAILED_PRECONDITION, "ERASURE_REFUSED", str(error))
+        case IntegrityError():
+            return Fault(Code.DATA_LOSS, "INTEGRITY", str(error))
+    return Fault(Code.UNAVAILABLE, "LOG_UNAVAILABLE", "the decision log cannot be used now", retry_after=1.0)
 
 
 def status_of(error: Exception) -> status_pb2.Status:
     """Give the rich status of an exception: code, message, ErrorInfo and what else helps."""
     fault = fault_of(error)
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=fault.reason, domain=DOMAIN)]
+    info = error_details_pb2.ErrorInfo(reason=fault.reason, domain=DOMAIN)
+    if isinstance(error, ResponseErasedError) and len(error.receipt) <= MAX_DETAIL_BYTES:
+        info.metadata["receipt"] = error.receipt.decode(errors="replace")
+    details: list[Message] = [info]
     if fault.violations:
         listed = _fitting(
             error_details_pb2.BadRequest.FieldViolation(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from engine.ledger.log import DecisionLog
+
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -45,6 +47,16 @@ class Metrics:
         self.reloads = Counter(
             "eligibility_rule_pack_reloads", "Reloads of the rule packs.", ["outcome"], registry=self.registry
         )
+
+    def follow(self, log: DecisionLog) -> None:
+        """Show how the decision log does."""
+        shown = {
+            "eligibility_log_acknowledged": ("Entries that were acknowledged.", lambda: log.acknowledged),
+            "eligibility_log_written": ("Entries that were written.", lambda: log.written),
+            "eligibility_log_alarms": ("Things that are wrong with the decision log now.", lambda: len(log.alarms())),
+        }
+        for name, (text, read) in shown.items():
+            Gauge(name, text, registry=self.registry).set_function(read)
 
     @contextmanager
     def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:

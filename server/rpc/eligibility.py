@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from engine.errors import EnginesDisagree, Violation
@@ -11,14 +11,15 @@ from server.convert.answers import write_stream_error
 from server.convert.dictionary import write_description
 from server.convert.messages import parse, refuse_unknown
 from server.convert.requests import request_id_of
-from server.evaluation import Answer, Call, Circumstances, Recorder, evaluate
+from server.evaluation import decide, read_asked
 from server.faults import Fault, draining, invalid, overloaded
 from server.health import ENGINES
 from server.interceptors.errors import UNEXPECTED, fault_of, place_of, status_of
 from server.interceptors.layers import Notes, notes
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
+from server.recording import Situation
 from server.rpc.panels import Panel
-from server.rpc.service import Pool, on_pool, register, still_waited_for, within
+from server.rpc.service import Pool, call_of, on_pool, register, still_waited_for, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     import grpc
 
     from server.config import Settings
+    from server.evaluation import Asked, Circumstances
     from server.health import Health
     from server.interceptors.metrics import Metrics
+    from server.recording import Recorder
     from server.rules_in_force import RulesInForce
 
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["EligibilityService"].full_name
@@ -85,11 +88,7 @@ class Eligibility:
 
     def evaluate(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Answer Evaluate."""
-        call_notes = notes()
-        answer = self._decide(data, context, call_notes)
-        request_id = _loggable(answer.request.request_id)
-        call_notes.add(packs=answer.packs, decision_id=answer.decision_id, request_id=request_id)
-        return answer.evaluated.response_bytes
+        return self._decide(data, context, notes())
 
     def evaluate_stream(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         """Answer EvaluateStream."""
@@ -141,29 +140,43 @@ class Eligibility:
 
     def _decide(
         self, data: bytes, context: grpc.ServicerContext, call_notes: Notes, position: int | None = None
-    ) -> Answer:
+    ) -> bytes:
+        """Give the bytes to answer with. INVARIANT: what they hold is in the log."""
         within(self._settings.max_message_bytes, data)
 
         def check() -> None:
             still_waited_for(context)
 
-        try:
-            with self._rules.reading() as rules:
-                answer = evaluate(data, rules, self._circumstances(position), self._settings.max_trials, check)
-        except EnginesDisagree as error:
-            self._metrics.disagreements.inc()
-            self._health.tell(ENGINES, is_serving=False)
-            call_notes.add(nodes=list(error.nodes[:_NODES_LOGGED]))
-            raise
-        check()
-        method = _METHOD if position is None else _STREAM_METHOD
-        self._recorder.record(answer.evaluated, _call(method, context, call_notes), answer.request.purpose)
+        call = call_of(_METHOD if position is None else _STREAM_METHOD, context, call_notes)
+        asked: Asked | None = None
+        with self._rules.reading() as rules:
+            circumstances = self._circumstances(position)
+            situation = Situation(circumstances, call, rules)
+            try:
+                check()
+                asked = read_asked(data, rules.book, circumstances, self._settings.max_trials)
+                answer = decide(asked, rules, circumstances, check)
+                check()
+            except Exception as error:
+                if isinstance(error, EnginesDisagree):
+                    self._tell_disagreement(error, call_notes)
+                self._recorder.record_refusal(error, data, asked, situation)
+                raise
+            recorded = self._recorder.record(answer, situation)
         self._metrics.decisions.labels(answer.request.jurisdiction).inc()
-        return answer
+        if position is None:
+            request_id = _loggable(answer.request.request_id)
+            call_notes.add(packs=answer.packs, decision_id=recorded.decision_id, request_id=request_id)
+        return recorded.response
+
+    def _tell_disagreement(self, error: EnginesDisagree, call_notes: Notes) -> None:
+        self._metrics.disagreements.inc()
+        self._health.tell(ENGINES, is_serving=False)
+        call_notes.add(nodes=list(error.nodes[:_NODES_LOGGED]))
 
     def _item(self, position: int, data: bytes, context: grpc.ServicerContext, call_notes: Notes) -> bytes:
         try:
-            return self._decide(data, context, call_notes, position).evaluated.response_bytes
+            return self._decide(data, context, call_notes, position)
         except Exception as error:  # noqa: BLE001 - one bad patient never ends a panel
             reason = fault_of(error).reason
             self._metrics.stream_errors.labels(reason).inc()
@@ -177,12 +190,6 @@ def _request_id(data: bytes) -> str:
         return request_id_of(data)
     except Fault:
         return ""
-
-
-def _call(method: str, context: grpc.ServicerContext, call_notes: Notes) -> Call:
-    remaining = cast("float | None", context.time_remaining())
-    deadline_ms = 0 if remaining is None else max(1, round(remaining * 1000))
-    return Call(method, call_notes.caller.name, call_notes.caller.roles, context.peer(), deadline_ms)
 
 
 def _loggable(request_id: str) -> str | None:

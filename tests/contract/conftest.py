@@ -254,13 +254,24 @@ def loader(engines: FakeEngines) -> Loader:
     return Loader(engines)
 
 
+def ledger_settings(folder: Path) -> dict[str, str]:
+    """Give the settings of a decision log in a folder."""
+    return {
+        "log": f"sqlite:{folder}/log/log.db",
+        "keys": f"sqlite:{folder}/keys/keys.db",
+        "wrapping_key": f"{folder}/keys/wrapping.key",
+        "signer": f"{folder}/signer/state",
+        "signing_key": f"{folder}/signer/signing.key",
+    }
+
+
 @pytest.fixture
-def serve(loader: Loader, engines: FakeEngines) -> Iterator[Serve]:
-    """Give a function that starts a server with changed settings; all of them end with the test."""
+def serve(loader: Loader, engines: FakeEngines, tmp_path: Path) -> Iterator[Serve]:
+    """Give a function that starts a server with changed settings, and a log each; all of them end with the test."""
     started: list[Running] = []
 
     def start(*, credentials: grpc.ChannelCredentials | None = None, recorder: Any = None, **changes: Any) -> Running:  # noqa: ANN401 - settings
-        settings = replace(DEFAULTS, **changes)
+        settings = replace(DEFAULTS, **{**ledger_settings(tmp_path / str(len(started))), **changes})
         log = io.StringIO()
         server, port = create_server(settings, make_log(log), load_all=loader, recorder=recorder)
         server.start()

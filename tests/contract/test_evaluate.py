@@ -11,12 +11,13 @@ import grpc
 import pytest
 
 from engine import canonical
-from server.faults import Code, Fault
+from engine.errors import LedgerError, LogUnavailableError
 from server.pb.eligibility.v1 import decision_pb2, explanation_pb2, patient_pb2
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
+from server.recording import Recorded, Situation
 
 if TYPE_CHECKING:
-    from server.evaluation import Call, Evaluated
+    from server.evaluation import Answer
     from tests.contract.conftest import FakeEngines, Running, Serve, Unpack
 
 DESCRIBE = "/eligibility.v1.EligibilityService/DescribeInputs"
@@ -99,7 +100,7 @@ def test_without_as_of_it_is_today_and_the_answer_says_so(
 ) -> None:
     running = serve(time_zone="Pacific/Kiritimati")
     given = running.evaluate(request_message).decision
-    request_message.as_of = ""
+    request_message.as_of = request_message.request_id = ""
     before = datetime.now(UTC)
     taken = running.evaluate(request_message).decision
 
@@ -120,14 +121,17 @@ def test_a_jurisdiction_without_a_pack_is_a_failed_precondition(
 
 
 class _Kept:
-    def __init__(self, error: Fault | None = None) -> None:
-        self.kept: list[tuple[Evaluated, Call, str]] = []
+    """A recorder that keeps decisions in a list, or fails."""
+
+    def __init__(self, error: LedgerError | None = None) -> None:
+        self.kept: list[tuple[Answer, Situation]] = []
         self.error = error
 
-    def record(self, evaluated: Evaluated, call: Call, purpose: str) -> None:
+    def record(self, answer: Answer, situation: Situation) -> Recorded:
         if self.error:
             raise self.error
-        self.kept.append((evaluated, call, purpose))
+        self.kept.append((answer, situation))
+        return Recorded(answer.evaluated.response_bytes, answer.decision_id)
 
 
 def test_what_is_recorded_is_what_was_sent(serve: Serve, request_message: service_pb2.EvaluateRequest) -> None:
@@ -135,24 +139,28 @@ def test_what_is_recorded_is_what_was_sent(serve: Serve, request_message: servic
     running = serve(recorder=recorder)
     sent = request_message.SerializeToString()
     returned = running.call("/eligibility.v1.EligibilityService/Evaluate", sent)
-    evaluated, call, purpose = recorder.kept[0]
+    answer, situation = recorder.kept[0]
+    evaluated = answer.evaluated
 
     assert evaluated.request_bytes == sent
     assert evaluated.response_bytes == returned
     assert evaluated.context.startswith(canonical.frame(b"2025-06-02", b"UTC", b"decision_id"))
     assert len(hashlib.sha256(evaluated.decision).digest()) == len(evaluated.interpret_digest)
-    assert call.method == "/eligibility.v1.EligibilityService/Evaluate"
-    assert call.deadline_ms > 0
-    assert purpose == "test"
+    assert situation.call.method == "/eligibility.v1.EligibilityService/Evaluate"
+    assert situation.call.deadline_ms > 0
+    assert answer.request.purpose == "test"
 
 
 def test_a_decision_that_cannot_be_kept_is_not_shown(
     serve: Serve, request_message: service_pb2.EvaluateRequest, refusal: Unpack
 ) -> None:
-    running = serve(recorder=_Kept(Fault(Code.UNAVAILABLE, "LOG_UNAVAILABLE", "the log cannot be written")))
+    running = serve(recorder=_Kept(LogUnavailableError("the log cannot be written", 2.0)))
     with pytest.raises(grpc.RpcError) as caught:
         running.evaluate(request_message)
-    assert refusal(caught.value).code == grpc.StatusCode.UNAVAILABLE
+    answer = refusal(caught.value)
+
+    assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "LOG_UNAVAILABLE")
+    assert answer.retry_seconds == 2.0
 
 
 def test_inputs_are_described_with_the_path_to_write_them(running: Running) -> None:

@@ -94,6 +94,7 @@ def test_a_good_reload_replaces_the_rules_and_frees_the_old_ones_when_they_are_i
     assert not engines.closed
     engines.may_go.set()
     assert in_work.result()
+    request_message.request_id = "another"
     running.evaluate(request_message)
     assert engines.closed
     assert len(loader.engines.asked) == 1
@@ -231,6 +232,16 @@ def test_reflection_lists_the_services(running: Running, version: str) -> None:
     assert described.file_descriptor_response.file_descriptor_proto
 
 
+def _ledger_environment(folder: Path) -> dict[str, str]:
+    return {
+        "ELIGIBILITY_LOG": f"sqlite:{folder}/log/log.db",
+        "ELIGIBILITY_KEYS": f"sqlite:{folder}/keys/keys.db",
+        "ELIGIBILITY_WRAPPING_KEY": f"{folder}/keys/wrapping.key",
+        "ELIGIBILITY_SIGNER": f"{folder}/signer/state",
+        "ELIGIBILITY_SIGNING_KEY": f"{folder}/signer/signing.key",
+    }
+
+
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """Give a server process with the engines of the tests, and its rules folder."""
@@ -239,22 +250,27 @@ def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         "import runpy, sys; fakes = runpy.run_path(sys.argv[1]); "
         "from server.__main__ import main; sys.exit(main(sys.argv[2:], load_all=fakes['load_fake']))"
     )
-    arguments = ["--rules", str(tmp_path), "--listen", "127.0.0.1:0", "--insecure", "--grace", "5"]
+    arguments = ["--rules", str(_made(tmp_path / "rules")), "--listen", "127.0.0.1:0", "--insecure", "--grace", "5"]
     started = subprocess.Popen(
         [sys.executable, "-c", code, str(here / "conftest.py"), *arguments],
         cwd=here.parents[1],
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONUNBUFFERED": "1"} | _ledger_environment(tmp_path / "data"),
         stderr=subprocess.PIPE,
         text=True,
     )
     limit = threading.Timer(60, started.kill)
     limit.start()
-    yield started, tmp_path
+    yield started, tmp_path / "rules"
     limit.cancel()
     started.kill()
     started.wait()
     if started.stderr:
         started.stderr.close()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _next_event(process: subprocess.Popen[str], event: str) -> dict[str, Any]:

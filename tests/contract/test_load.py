@@ -72,6 +72,9 @@ def test_a_decision_that_comes_after_the_deadline_is_not_recorded(
         def record(self, *what: object) -> None:
             kept.append(what)
 
+        def record_refusal(self, *what: object) -> None:
+            del what
+
     running = serve(recorder=_Kept())
     engines.may_go.clear()
     call = _future(running, request_message, timeout=0.2)

@@ -44,10 +44,11 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def address(rules: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Give the address of a running server."""
+def address(rules: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a running server, which keeps its decision log in a folder of its own."""
     command = [sys.executable, "-m", "server", "--rules", str(rules), "--listen", "127.0.0.1:0", "--insecure"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+    home = tmp_path_factory.mktemp("server")
+    with subprocess.Popen(command, cwd=home, env=environment, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         said = []
         for line in server.stderr:

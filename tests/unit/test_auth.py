@@ -15,7 +15,7 @@ from server.faults import Fault
 from server.interceptors.auth import KeySet
 from server.interceptors.callers import OPEN_METHODS, ROLES, ROLES_BY_METHOD, Caller, may_call
 from server.interceptors.errors import fault_of, place_of, status_of
-from server.pb.eligibility.v1 import eligibility_service_pb2, rule_pack_service_pb2
+from server.pb.eligibility.v1 import decision_log_service_pb2, eligibility_service_pb2, rule_pack_service_pb2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,10 +70,28 @@ def test_every_method_says_who_may_call_it() -> None:
     services = [
         eligibility_service_pb2.DESCRIPTOR.services_by_name["EligibilityService"],
         rule_pack_service_pb2.DESCRIPTOR.services_by_name["RulePackService"],
+        decision_log_service_pb2.DESCRIPTOR.services_by_name["DecisionLogService"],
     ]
     methods = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
     assert {m for m in ROLES_BY_METHOD if m.startswith("/eligibility.")} == methods
     assert not OPEN_METHODS & set(ROLES_BY_METHOD)
+
+
+def test_the_log_is_for_auditors_replayers_and_key_officers() -> None:
+    prefix = "/eligibility.v1.DecisionLogService/"
+    assert {m.removeprefix(prefix): set(r) for m, r in ROLES_BY_METHOD.items() if m.startswith(prefix)} == {
+        "ListDecisions": {"auditor"},
+        "GetDecision": {"auditor"},
+        "ReplayDecision": {"replayer"},
+        "ReplayDecisions": {"replayer"},
+        "AnalyzeImpact": {"replayer"},
+        "GetCheckpoint": {"auditor", "evaluator"},
+        "GetInclusionProof": {"auditor", "evaluator"},
+        "GetConsistencyProof": {"auditor", "evaluator"},
+        "RecordFeedback": {"evaluator"},
+        "ShredPatient": {"key_officer"},
+        "SetLegalHold": {"key_officer"},
+    }
 
 
 def test_a_method_that_nobody_lists_is_closed_to_all() -> None:

@@ -45,6 +45,8 @@ _TILE = "SELECT hashes FROM tile WHERE level=? AND tile_index=?"
 _SEEN = """SELECT i.key_mac, i.entry_index, i.request_mac, i.expires_at FROM carray(?1) AS c
   CROSS JOIN idempotency AS i WHERE i.tenant=?2 AND i.key_mac=c.value"""
 
+_SEARCHED = "entry_index, kind, logged_at, tenant, pack_digest, key_id, entry_id"
+_BATCHES = "SELECT batch_id, first_index, entry_count, expires_at FROM batch"
 _SEARCH = """INSERT INTO search SELECT ?1 + rowid - 1, unicode(substr(value,11,1)), ?2, ?3,
   substr(value,97,32), substr(value,225,16), substr(value,61,16) FROM carray(?4) WHERE substr(value,77,4)=?5"""
 _SEALED = "INSERT INTO sealed SELECT ?1 + rowid - 1, ?2, value FROM carray(?3) WHERE length(value) > 0"
@@ -125,7 +127,7 @@ class SqliteLog:
     def find_batch(self, batch_id: bytes) -> BatchRow | None:
         """Find a batch, after taking the head."""
         with self._lock, self._guarded(), self._transaction():
-            row = self._writer.execute("SELECT * FROM batch WHERE batch_id=?", (batch_id,)).fetchone()
+            row = self._writer.execute(f"{_BATCHES} WHERE batch_id=?", (batch_id,)).fetchone()
             return BatchRow(*row) if row else None
 
     @contextmanager
@@ -163,7 +165,7 @@ class SqliteLog:
                 message = "it is no tombstone for this key, so nothing may be erased"
                 raise IntegrityError(message, f"entry {tombstone_index}")
             named = "IN (SELECT entry_index FROM search WHERE key_id=?)"
-            self._writer.execute(f"DELETE FROM idempotency WHERE entry_index {named}", (key_id,))  # noqa: S608 - fixed text
+            self._writer.execute(f"UPDATE idempotency SET request_mac=x'' WHERE entry_index {named}", (key_id,))  # noqa: S608 - fixed text
             before = self._writer.total_changes()
             self._writer.execute(
                 f"UPDATE sealed SET body=NULL WHERE part=1 AND body IS NOT NULL AND entry_index {named}",  # noqa: S608 - fixed text
@@ -307,6 +309,15 @@ class SqliteSnapshot:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
 
+    def damage(self) -> list[str]:
+        """Name what SQLite finds wrong with the file, and what in the schema is not this build's."""
+        found = [str(row[0]) for row in self._connection.execute("PRAGMA integrity_check").fetchall()]
+        wanted, there = _expected_schema(), _schema_of(self._connection)
+        strange = sorted({row[1] for row in (*wanted, *there) if (row in wanted) != (row in there)})
+        return [fault for fault in found if fault != "ok"] + [
+            f"`{name}` is not as this build makes it" for name in strange
+        ]
+
     def head(self) -> Head:
         """Give the head."""
         return _head(self._connection)
@@ -336,7 +347,7 @@ class SqliteSnapshot:
 
     def sealed_rows(self, first: int, end: int) -> Iterator[SealedRow]:
         """Give the sealed rows of a range of entries, by index and part."""
-        query = "SELECT * FROM sealed WHERE entry_index>=? AND entry_index<? ORDER BY entry_index, part"
+        query = "SELECT entry_index, part, body FROM sealed WHERE entry_index>=? AND entry_index<? ORDER BY 1, 2"
         return (SealedRow(*row) for row in self._connection.execute(query, (first, end)))
 
     def tile(self, level: int, number: int) -> bytes:
@@ -390,12 +401,13 @@ class SqliteSnapshot:
             if bound is not None:
                 conditions.append(condition)
                 values.append(bound)
-        query = f"SELECT * FROM search WHERE {' AND '.join(conditions)} ORDER BY entry_index LIMIT ?"  # noqa: S608 - fixed texts
+        query = f"SELECT {_SEARCHED} FROM search WHERE {' AND '.join(conditions)} ORDER BY entry_index LIMIT ?"  # noqa: S608 - fixed texts
         return [SearchRow(*row) for row in self._connection.execute(query, (*values, wanted.limit))]
 
     def search_rows(self) -> Iterator[SearchRow]:
         """Give every search row, in order."""
-        return (SearchRow(*row) for row in self._connection.execute("SELECT * FROM search ORDER BY entry_index"))
+        query = f"SELECT {_SEARCHED} FROM search ORDER BY entry_index"  # noqa: S608 - fixed text
+        return (SearchRow(*row) for row in self._connection.execute(query))
 
     def idempotency_rows(self) -> Iterator[IdempotencyRow]:
         """Give every idempotency row."""
@@ -404,7 +416,7 @@ class SqliteSnapshot:
 
     def batch_rows(self) -> Iterator[BatchRow]:
         """Give every batch row."""
-        return (BatchRow(*row) for row in self._connection.execute("SELECT * FROM batch"))
+        return (BatchRow(*row) for row in self._connection.execute(_BATCHES))
 
 
 def _add_checkpoints(connection: apsw.Connection, notes: Sequence[tuple[int, bytes]]) -> None:

@@ -6,12 +6,19 @@ Asking for decisions.
 Every error carries google.rpc.ErrorInfo (domain `eligibility.v1`), INVALID_ARGUMENT also google.rpc.BadRequest with
 every violation at once and paths as the caller wrote them, RESOURCE_EXHAUSTED google.rpc.RetryInfo. No status message
 holds patient data. A field that this version does not know is refused.
+
+Where the server keeps a decision log, every call that passed authentication, role and size limits is an entry of it,
+whether it got a decision or an error, and nothing is answered that is not logged. Then ErrorInfo may also have the
+reasons REQUEST_ID_REUSED (INVALID_ARGUMENT, field `request_id`), RESPONSE_ERASED (FAILED_PRECONDITION), LOG_FULL
+(RESOURCE_EXHAUSTED, with RetryInfo), LOG_UNAVAILABLE (UNAVAILABLE, with RetryInfo: retry with the same request_id,
+for the decision may have been logged) and INTEGRITY (DATA_LOSS: the log is not what was logged).
 """
 
 from collections import abc as _abc
 from server.pb.eligibility.v1 import decision_pb2 as _decision_pb2
 from server.pb.eligibility.v1 import explanation_pb2 as _explanation_pb2
 from server.pb.eligibility.v1 import patient_pb2 as _patient_pb2
+from server.pb.eligibility.v1 import receipt_pb2 as _receipt_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -155,11 +162,18 @@ class EvaluateRequest(_message.Message):
     PATIENT_HISTORY_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Key under which a retry gives the same answer once decisions are logged. At most 128 characters; a UUID is best,
-    since only a UUID is ever written to the access log. Required on a stream.
+    """Key under which a retry is answered as the first call was: the same request, byte for byte, with the same key gives
+    the same bytes and the same receipt, and is logged once. Keys are kept for 24 hours, each for its method; an error is
+    not kept, and its retry is evaluated again. INVALID_ARGUMENT (REQUEST_ID_REUSED) answers another request with a
+    key that is kept, FAILED_PRECONDITION (RESPONSE_ERASED) one whose first answer was erased with its patient's data.
+    Empty: every call is decided and logged anew. At most 128 characters; a UUID is best, since only a UUID is ever
+    written to the access log. Required on a stream.
     """
     patient_reference: _builtins.str
-    """The caller's own opaque reference to the patient, at most 256 characters. Never written to the access log."""
+    """The caller's own opaque reference to the patient, at most 256 characters. Never written to the access log. In the
+    decision log it is sealed; ShredPatient erases by it, so use one reference for one patient. Empty: what this call
+    logs is sealed under a key of its own and can be erased only by age.
+    """
     jurisdiction: Global___Jurisdiction.ValueType
     """Whose rules are asked. Required."""
     payer_id: _builtins.str
@@ -167,7 +181,7 @@ class EvaluateRequest(_message.Message):
     as_of: _builtins.str
     """The day on which the rules are evaluated, YYYY-MM-DD. Empty: the server's day, and the decision says so."""
     purpose: Global___Purpose.ValueType
-    """What the decision is for."""
+    """What the decision is for. Logged with it."""
     view: _explanation_pb2.ExplanationView.ValueType
     """How much of the explanation comes with the decision."""
     @_builtins.property
@@ -202,21 +216,29 @@ class EvaluateResponse(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's own request_id."""
     @_builtins.property
     def decision(self) -> _decision_pb2.Decision:
-        """The decision."""
+        """The decision. Its decision_id is the id of its entry in the log."""
+
+    @_builtins.property
+    def receipt(self) -> _receipt_pb2.LogReceipt:
+        """Proof that the decision is in the log. Absent where the server keeps none. It comes last and is not part of what is
+        logged: the bytes before it are.
+        """
 
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         decision: _decision_pb2.Decision | None = ...,
+        receipt: _receipt_pb2.LogReceipt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "receipt", b"receipt", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,6 +278,7 @@ class EvaluateStreamResponse(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request_id of the request that is answered. Empty when the request could not be read."""
     position: _builtins.int
@@ -268,6 +291,10 @@ class EvaluateStreamResponse(_message.Message):
     def error(self) -> _status_pb2.Status:
         """Why there is none: code, message and details as a unary call would give them."""
 
+    @_builtins.property
+    def receipt(self) -> _receipt_pb2.LogReceipt:
+        """Proof that the decision is in the log, as in EvaluateResponse. Absent with an error."""
+
     def __init__(
         self,
         *,
@@ -275,10 +302,11 @@ class EvaluateStreamResponse(_message.Message):
         position: _builtins.int = ...,
         decision: _decision_pb2.Decision | None = ...,
         error: _status_pb2.Status | None = ...,
+        receipt: _receipt_pb2.LogReceipt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "error", b"error", "outcome", b"outcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "error", b"error", "outcome", b"outcome", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "error", b"error", "outcome", b"outcome", "position", b"position", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "error", b"error", "outcome", b"outcome", "position", b"position", "receipt", b"receipt", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["decision", "error"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

@@ -57,7 +57,7 @@ class EligibilityServiceServicer:
     """
 
     def Evaluate(self, request, context):
-        """Decides for one patient. Role `evaluator`.
+        """Decides for one patient; the decision is logged before it is returned. Role `evaluator`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,7 +65,8 @@ class EligibilityServiceServicer:
 
     def EvaluateStream(self, request_iterator, context):
         """Decides for many patients on one stream. Each request is answered as soon as it is decided, not always in the order
-        of the requests; a bad one is answered with an error of its own and never ends the stream. Role `evaluator`.
+        of the requests; a bad one is answered with an error of its own and never ends the stream. Each is logged on its own,
+        before it is answered. Role `evaluator`.
 
         The server takes in a limited number of requests before it waits for the caller to read answers. When it shuts down
         it answers what it took in and ends the stream with UNAVAILABLE; send the others again.

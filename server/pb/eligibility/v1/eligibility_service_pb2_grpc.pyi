@@ -6,6 +6,12 @@ Asking for decisions.
 Every error carries google.rpc.ErrorInfo (domain `eligibility.v1`), INVALID_ARGUMENT also google.rpc.BadRequest with
 every violation at once and paths as the caller wrote them, RESOURCE_EXHAUSTED google.rpc.RetryInfo. No status message
 holds patient data. A field that this version does not know is refused.
+
+Where the server keeps a decision log, every call that passed authentication, role and size limits is an entry of it,
+whether it got a decision or an error, and nothing is answered that is not logged. Then ErrorInfo may also have the
+reasons REQUEST_ID_REUSED (INVALID_ARGUMENT, field `request_id`), RESPONSE_ERASED (FAILED_PRECONDITION), LOG_FULL
+(RESOURCE_EXHAUSTED, with RetryInfo), LOG_UNAVAILABLE (UNAVAILABLE, with RetryInfo: retry with the same request_id,
+for the decision may have been logged) and INTEGRITY (DATA_LOSS: the log is not what was logged).
 """
 
 from collections import abc as _abc
@@ -39,10 +45,11 @@ class EligibilityServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EligibilityServiceAsyncStub: ...
     Evaluate: _grpc.UnaryUnaryMultiCallable[_eligibility_service_pb2.EvaluateRequest, _eligibility_service_pb2.EvaluateResponse]
-    """Decides for one patient. Role `evaluator`."""
+    """Decides for one patient; the decision is logged before it is returned. Role `evaluator`."""
     EvaluateStream: _grpc.StreamStreamMultiCallable[_eligibility_service_pb2.EvaluateStreamRequest, _eligibility_service_pb2.EvaluateStreamResponse]
     """Decides for many patients on one stream. Each request is answered as soon as it is decided, not always in the order
-    of the requests; a bad one is answered with an error of its own and never ends the stream. Role `evaluator`.
+    of the requests; a bad one is answered with an error of its own and never ends the stream. Each is logged on its own,
+    before it is answered. Role `evaluator`.
 
     The server takes in a limited number of requests before it waits for the caller to read answers. When it shuts down
     it answers what it took in and ends the stream with UNAVAILABLE; send the others again.
@@ -56,10 +63,11 @@ class EligibilityServiceAsyncStub(EligibilityServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Evaluate: _aio.UnaryUnaryMultiCallable[_eligibility_service_pb2.EvaluateRequest, _eligibility_service_pb2.EvaluateResponse]  # type: ignore[assignment]
-    """Decides for one patient. Role `evaluator`."""
+    """Decides for one patient; the decision is logged before it is returned. Role `evaluator`."""
     EvaluateStream: _aio.StreamStreamMultiCallable[_eligibility_service_pb2.EvaluateStreamRequest, _eligibility_service_pb2.EvaluateStreamResponse]  # type: ignore[assignment]
     """Decides for many patients on one stream. Each request is answered as soon as it is decided, not always in the order
-    of the requests; a bad one is answered with an error of its own and never ends the stream. Role `evaluator`.
+    of the requests; a bad one is answered with an error of its own and never ends the stream. Each is logged on its own,
+    before it is answered. Role `evaluator`.
 
     The server takes in a limited number of requests before it waits for the caller to read answers. When it shuts down
     it answers what it took in and ends the stream with UNAVAILABLE; send the others again.
@@ -76,7 +84,7 @@ class EligibilityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _eligibility_service_pb2.EvaluateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_eligibility_service_pb2.EvaluateResponse, _abc.Awaitable[_eligibility_service_pb2.EvaluateResponse]]:
-        """Decides for one patient. Role `evaluator`."""
+        """Decides for one patient; the decision is logged before it is returned. Role `evaluator`."""
 
     @_abc_1.abstractmethod
     def EvaluateStream(
@@ -85,7 +93,8 @@ class EligibilityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_eligibility_service_pb2.EvaluateStreamResponse], _abc.AsyncIterator[_eligibility_service_pb2.EvaluateStreamResponse]]:
         """Decides for many patients on one stream. Each request is answered as soon as it is decided, not always in the order
-        of the requests; a bad one is answered with an error of its own and never ends the stream. Role `evaluator`.
+        of the requests; a bad one is answered with an error of its own and never ends the stream. Each is logged on its own,
+        before it is answered. Role `evaluator`.
 
         The server takes in a limited number of requests before it waits for the caller to read answers. When it shuts down
         it answers what it took in and ends the stream with UNAVAILABLE; send the others again.

@@ -1,0 +1,113 @@
+"""`eligibility log impact`: which logged decisions other rules would have changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from engine.cli.invocation import FAULT, GOOD
+from engine.cli.output import as_line
+from engine.pack.digest import read_files
+from engine.pack.load import load_rules
+from server.command.log.place import Place, placed
+from server.command.log.showing import as_json, print_table, progress
+from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.cli.output import JsonObject
+
+_BUCKETS = tuple(field.name for field in log_pb2.ImpactCounts.DESCRIPTOR.fields)
+_DIFFERENT = ("changed", "not_evaluable", "error")
+
+
+@placed
+@click.command(
+    epilog="""Example: eligibility log impact --pack rules-of-next-month --tree-size 10000
+--format html --output impact.html
+
+Exit codes: 0 nothing would change; 1 something would, or cannot be told, or the rules have faults; 2 wrong usage; 3 the
+log is not what was logged."""
+)
+@click.option(
+    "--pack",
+    "folder",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the rules to try: a whole one, as the server's --rules.",
+)
+@click.option("--tree-size", type=click.IntRange(1), help="How many entries from the first on.  [default: all signed]")
+@click.option("--format", "form", type=click.Choice(["text", "html", "json"]), default="text", show_default=True)
+@click.option(
+    "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write here, not to the terminal."
+)
+@click.pass_context
+def impact(
+    ctx: click.Context, *, place: Place, folder: Path, tree_size: int | None, form: str, output: Path | None
+) -> None:
+    """Decide every logged request with other rules, on its own day, and count what would have changed.
+
+    Every entry is counted once. A decision for which the other rules need what was not logged is never called
+    unchanged. Small counts are merged with others, so that nobody is found in them.
+    """
+    request = log_pb2.AnalyzeImpactRequest(rule_files=read_files(folder), tree_size=tree_size or 0)
+    with place.asking() as asking, progress("trying the rules"):
+        answer = asking.ask("AnalyzeImpact", request, log_pb2.AnalyzeImpactResponse)
+    with ExitStack() as opened:
+        target = opened.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
+        _write(answer, folder, form, target)
+    is_different = any(_count(counts, name) for counts in (answer.counts, answer.counts_anew) for name in _DIFFERENT)
+    ctx.exit(FAULT if is_different else GOOD)
+
+
+def _write(answer: log_pb2.AnalyzeImpactResponse, folder: Path, form: str, target: TextIO) -> None:
+    found: JsonObject = json.loads(answer.report)
+    if form == "json":
+        target.write(f"{as_line(as_json(answer) | {'report': found})}\n")
+    elif form == "html":
+        from engine.page.impact import render_impact  # noqa: PLC0415 - only this form needs the page
+
+        target.write(render_impact(found, _titles(folder)))
+    else:
+        columns = ("entries", "over the logged facts", "over the requests, read anew")
+        counts = ((_words(n), _count(answer.counts, n), _count(answer.counts_anew, n)) for n in _BUCKETS)
+        print_table(columns, counts, target)
+        if answer.counts.changed:
+            rows = _turns(found)
+            print_table(("what", "was", "would be", "decisions"), rows, target)
+        target.write(f"{answer.tree_size} entries; the report is entry {answer.report_index}\n")
+
+
+def _titles(folder: Path) -> dict[str, str]:
+    """Give the words for criteria and options of the rules that were tried."""
+    titles: dict[str, str] = {}
+    for pack in load_rules(folder, is_locked=False).packs.values():
+        titles |= {criterion.id: criterion.title for criterion in pack.criteria.values()}
+        titles |= {option.id: option.title for option in (pack.options.options if pack.options else ())}
+    return titles
+
+
+def _turns(found: JsonObject) -> Iterator[tuple[object, ...]]:
+    run = found["stored"]
+    assert isinstance(run, dict)  # noqa: S101 - the report always has this run
+    for turns in run["turns"]:
+        for turn in turns["shown"]:
+            if turn["old"] != turn["new"]:
+                yield turns["subject"], turn["old"], turn["new"], turn["count"]
+        if turns["merged"]["count"]:
+            yield turns["subject"], "small counts, merged", "", turns["merged"]["count"]
+
+
+def _count(counts: log_pb2.ImpactCounts, name: str) -> int:
+    value: int = getattr(counts, name)
+    return value
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
