@@ -38,15 +38,21 @@ _ALL = 2**62
 
 @dataclass(frozen=True, slots=True)
 class ErasureRequest:
-    """What two key officers have to agree on. `reason` is a code, `authority` a reference such as a case number."""
+    """What two key officers have to agree on. `reason` is a code, `authority` a reference such as a case number.
+
+    With `before` (µs UTC) it ends the retention of all patients' keys that were made before then and are not held;
+    `patient` is empty.
+    """
 
     patient: bytes
     reason: str
     authority: str
+    before: int = 0
 
     def encode(self) -> bytes:
         """Give the bytes by which two requests are the same one."""
-        return canonical.frame(self.patient, self.reason.encode(), self.authority.encode())
+        told = (self.patient, self.reason.encode(), self.authority.encode(), self.before.to_bytes(8, "big"))
+        return canonical.frame(*told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class Requested:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """It is done: the tombstone's entry, and how many keys and sealed bodies are gone."""
+    """It is done: the (first) tombstone's entry, and how many keys and sealed bodies are gone."""
 
     tombstone_index: int
     keys: int
@@ -69,7 +75,7 @@ def request(log: DecisionLog, wanted: ErasureRequest, officer: CallerPart) -> Re
     """Record that a key officer asks for an erasure. Nothing is erased yet.
 
     Raises:
-        EntryNotFoundError: the log has no key of this patient.
+        EntryNotFoundError: there is no such key.
         ErasureRefusedError: a legal hold stands.
         LedgerError: as `DecisionLog.append`.
 
@@ -101,23 +107,23 @@ def approve(log: DecisionLog, wanted: ErasureRequest, first_index: int, officer:
     return erase(log, key_ids, wanted.reason, wanted.authority, officer)
 
 
-def retire(log: DecisionLog, before: int, authority: str, officer: CallerPart) -> list[Erased]:
-    """End the retention of all patients' keys made before a moment (µs UTC) and not held.
-
-    One tombstone names up to a thousand keys. Raises: as `erase`.
-    """
-    key_ids = log.keys.patient_keys_before(before)
-    parts = (key_ids[at : at + KEYS_AT_ONCE] for at in range(0, len(key_ids), KEYS_AT_ONCE))
-    return [erase(log, part, RETENTION, authority, officer) for part in parts]
-
-
 def erase(
     log: DecisionLog, key_ids: Sequence[bytes], reason: str, authority: str, officer: CallerPart | None
 ) -> Erased:
-    """Erase keys; see the module for the order. Raises: ErasureRefusedError under a legal hold."""
+    """Erase keys; see the module for the order. One tombstone names up to a thousand of them.
+
+    Raises:
+        ErasureRefusedError: a legal hold stands.
+        LedgerError: as `DecisionLog.append`.
+
+    """
     log.keys.refuse_held(key_ids)
-    tombstone = log.tell(Tombstone(tuple(key_ids), reason, authority), officer)
-    return _finish(log, tombstone.index, key_ids)
+    done = []
+    for first in range(0, len(key_ids), KEYS_AT_ONCE):
+        part = key_ids[first : first + KEYS_AT_ONCE]
+        tombstone = log.tell(Tombstone(tuple(part), reason, authority), officer)
+        done.append(_finish(log, tombstone.index, part))
+    return Erased(done[0].tombstone_index, sum(one.keys for one in done), sum(one.bodies for one in done))
 
 
 def hold(log: DecisionLog, patient: bytes, authority: str, officer: CallerPart, *, is_on: bool) -> int:
@@ -182,6 +188,9 @@ def _key_ids(log: DecisionLog, patient: bytes) -> list[bytes]:
 
 
 def _keys_to_erase(log: DecisionLog, wanted: ErasureRequest) -> list[bytes]:
-    key_ids = _key_ids(log, wanted.patient)
+    key_ids = log.keys.patient_keys_before(wanted.before) if wanted.before else _key_ids(log, wanted.patient)
+    if not key_ids:
+        message = "no patient's key that is not held is as old as that"
+        raise EntryNotFoundError(message)
     log.keys.refuse_held(key_ids)
     return key_ids

@@ -13,9 +13,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING
 
 from engine.errors import EntryNotFoundError, LedgerError
+from engine.ledger import entry
+from engine.ledger.entry import Kind
+from engine.ledger.fhir_audit import audit_event, provenance
 from engine.ledger.merkle import TILE_HEIGHT, TILE_WIDTH, tile_path
 
 if TYPE_CHECKING:
@@ -51,15 +55,7 @@ def write_export(
         IntegrityError: a tile is too short for the tree.
 
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        message = f"`{folder}` is not empty; give a new folder"
-        raise ExportError(message)
-    released = dict(snapshot.checkpoints(tree_size))
-    if not released:
-        message = "no checkpoint of that size was released yet"
-        raise EntryNotFoundError(message)
-    size = max(released)
+    size, released = _prepared(snapshot, folder, tree_size)
     for each, note in released.items():
         _write(folder / "checkpoints" / str(each), note)
     _write_entries(snapshot, folder, size, progress)
@@ -72,6 +68,41 @@ def write_export(
     _write(folder / "manifest", "".join(f"{line}\n" for line in (*told, f"blobs {blobs}")).encode())
     _write(folder / "checkpoint", released[size])
     return size
+
+
+def write_fhir(
+    snapshot: Snapshot,
+    folder: Path,
+    tree_size: int | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> int:
+    """Write the entries as FHIR R4: `audit-events.ndjson`, and `provenance.ndjson` for decisions.
+
+    Arguments, result and what is raised are those of `write_export`. Nothing sealed is opened.
+    """
+    size, _ = _prepared(snapshot, folder, tree_size)
+    origin = snapshot.meta()["origin"].decode()
+    with (folder / "audit-events.ndjson").open("x") as events, (folder / "provenance.ndjson").open("x") as sources:
+        for index, leaf_data in snapshot.leaves(0, size):
+            header = entry.decode(leaf_data)
+            events.write(json.dumps(audit_event(header, leaf_data, origin, None)) + "\n")
+            if header.kind is Kind.DECISION:
+                sources.write(json.dumps(provenance(header, leaf_data, origin, None)) + "\n")
+            progress(index + 1, size)
+    return size
+
+
+def _prepared(snapshot: Snapshot, folder: Path, tree_size: int | None) -> tuple[int, dict[int, bytes]]:
+    """Make the folder; give the size to export and the notes up to it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        message = f"`{folder}` is not empty; give a new folder"
+        raise ExportError(message)
+    released = dict(snapshot.checkpoints(tree_size))
+    if not released:
+        message = "no checkpoint of that size was released yet"
+        raise EntryNotFoundError(message)
+    return max(released), released
 
 
 def _write_entries(snapshot: Snapshot, folder: Path, size: int, progress: Callable[[int, int], None]) -> None:

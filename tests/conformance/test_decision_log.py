@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import fhirkit
 import pytest
 
 from engine.errors import (
@@ -21,7 +22,7 @@ from engine.ledger import erasure, offline
 from engine.ledger.body import UNKNOWN_DECISION, Access, Correction, DecisionError, Feedback
 from engine.ledger.checkpoint import SigningKey, open_note
 from engine.ledger.entry import Kind, log_id
-from engine.ledger.export import ExportError, write_export
+from engine.ledger.export import ExportError, write_export, write_fhir
 from engine.ledger.log import Account, Blob
 from engine.ledger.seal import CallerPart, MessagePart
 from engine.ledger.signer import StateFile
@@ -332,9 +333,14 @@ def test_retention_ends_by_the_same_way(world: World, log: DecisionLog) -> None:
     world.close()
     log = world.open()
     fresh = log.append(account(2, patient=b"fresh"))
-    done = erasure.retire(log, world.time.now - 100 * DAY * 1_000_000, "policy 6 years", OFFICERS[0])
+    before = world.time.now - 100 * DAY * 1_000_000
+    aged = erasure.ErasureRequest(b"", erasure.RETENTION, "policy 6 years", before)
+    asked = erasure.request(log, aged, OFFICERS[0])
+    with pytest.raises(ErasureRefusedError, match="no open request"):
+        erasure.approve(log, replace(aged, before=before + 1), asked.index, OFFICERS[1])
+    done = erasure.approve(log, aged, asked.index, OFFICERS[1])
 
-    assert [one.keys for one in done] == [1]
+    assert (done.keys, done.bodies) == (1, 1)
     with log.reading() as snapshot:
         assert log.open_entry(snapshot, old.index).content is None
         assert log.open_entry(snapshot, fresh.index).content is not None
@@ -368,6 +374,19 @@ def test_an_export_is_verified_without_any_of_our_code(log: DecisionLog, tmp_pat
     other = SigningKey("log.example.org/tests/1", b"\x09" * 32)
     assert offline.main([str(folder), "--vkey", other.vkey]) == 3
     assert found_in(folder, b"request 7") == []
+
+
+def test_entries_are_exported_as_fhir_without_opening_anything(log: DecisionLog, tmp_path: Path) -> None:
+    log.append(account(1, patient=b"patient x"))
+    log.tell(Access("list", 0, 1, 2), OFFICERS[0])  # with it the checkpoint over the decision is stored
+    with log.reading() as snapshot:
+        size = write_fhir(snapshot, tmp_path / "fhir")
+    events = (tmp_path / "fhir" / "audit-events.ndjson").read_text().splitlines()
+    sources = (tmp_path / "fhir" / "provenance.ndjson").read_text().splitlines()
+
+    assert (len(events), len(sources)) == (size, 1)
+    assert [fhirkit.validate(line) for line in events + sources] == [[]] * (size + 1)
+    assert "sealed" in events[-1]
 
 
 def test_c83_an_export_that_lacks_a_blob_is_incomplete(log: DecisionLog, tmp_path: Path) -> None:

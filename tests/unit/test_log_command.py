@@ -245,6 +245,8 @@ def test_logged_decisions_replay_to_the_byte(logged: Logged) -> None:
     assert [result["outcome"] for result in results] == ["REPLAY_OUTCOME_MATCH"] * 2
     assert summary == {"entries": 2, "outcomes": {"MATCH": 2}}
     assert "2 MATCH" in logged.run("replay", f"{first}..{last}", "--parallel", "1").stdout
+    assert "2 MATCH" in logged.run("replay").stdout
+    assert "2 MATCH" in logged.run("replay", f"{first}..").stdout
 
 
 def test_what_was_not_run_is_no_match(logged: Logged) -> None:
@@ -259,7 +261,7 @@ def test_a_missing_pack_is_a_fault_that_names_it(logged: Logged) -> None:
     assert "MISSING_BLOB" in done.stdout
 
 
-@pytest.mark.parametrize("entries", ["b", "5..2", "1..", "..3", "0..99999"])
+@pytest.mark.parametrize("entries", ["b", "5..2", "..3", "0..99999", "99999.."])
 def test_a_range_that_is_none_is_wrong_usage(logged: Logged, entries: str) -> None:
     assert logged.run("replay", entries).exit_code == USAGE
 

@@ -134,3 +134,21 @@ def test_feedback_of_what_is_no_decision_is_refused_here(logged: Logged) -> None
     unknown = logged.run("feedback", "00000000-0000-0000-0000-000000000000", "--outcome", "accepted")
     assert (unknown.exit_code, "only a server" in unknown.stderr) == (FAULT, True)
     assert logged.run("feedback", "card-1", "--outcome", "accepted").exit_code == USAGE
+
+
+def test_two_people_end_the_retention_of_what_is_old(logged: Logged, second_person: Callable[[], None]) -> None:
+    wanted = ("shred", "--before", "2100-01-01", "--reason", "retention", "--authority", "policy 3")
+    (asked,) = logged.data(*wanted)
+    assert asked["state"] == "requested"
+    second_person()
+    (erased,) = logged.data(*wanted, "--approves", str(asked["index"]))
+    assert (erased["state"], erased["key_count"]) == ("erased", len(PATIENTS))
+
+    assert logged.run("verify").exit_code == GOOD
+    assert logged.run("shred", "--before", "2100-01-01", "--reason", "r", "--authority", "a").exit_code == FAULT
+
+
+def test_an_erasure_is_of_a_patient_or_by_age(logged: Logged, subject: str) -> None:
+    order = ("--reason", "r", "--authority", "a")
+    assert logged.run("shred", *order).exit_code == USAGE
+    assert logged.run("shred", "--subject-file", subject, "--before", "2020-01-01", *order).exit_code == USAGE

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from engine.ledger import erasure
+from engine.ledger.clock import MICROSECONDS
+from server.command.log.asking import LOCAL, local_user
 from server.command.log.place import Place, placed
 from server.command.log.showing import format_option, say
+from server.convert.ledger import write_caller
+from server.evaluation import Call
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from engine.cli.output import JsonObject
+
     F = TypeVar("F", bound=Callable[..., object])
 
 
-def _subject_options(command: F) -> F:
+def _order_options(command: F) -> F:
     for option in (
         click.option(
             "--authority", required=True, metavar="REF", help="On whose order. Logged in the open: no patient data."
@@ -29,15 +37,18 @@ def _subject_options(command: F) -> F:
             metavar="CODE",
             help="Why, as in gdpr-art-17. Logged in the open: no patient data.",
         ),
-        click.option(
-            "--subject-file",
-            required=True,
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="File with the patient's reference, as in the requests. Never on the command line, which others see.",
-        ),
     ):
         command = option(command)
     return command
+
+
+def _subject_option(*, is_required: bool) -> Callable[[F], F]:
+    return click.option(
+        "--subject-file",
+        required=is_required,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="File with the patient's reference, as in the requests. Never on the command line, which others see.",
+    )
 
 
 @placed
@@ -47,16 +58,36 @@ def _subject_options(command: F) -> F:
 Exit codes: 0 asked for, or erased; 1 refused, or nothing is logged of the patient; 2 wrong usage; 3 the log is not
 what was logged."""
 )
-@_subject_options
+@_subject_option(is_required=False)
+@_order_options
+@click.option(
+    "--before",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="In place of a patient: end the retention of all that is older (by the quarter), where no hold stands.",
+)
 @click.option(
     "--approves", type=click.IntRange(0), metavar="INDEX", help="Approve what another person asked for in this entry."
 )
 @format_option
-def shred(*, place: Place, subject_file: Path, reason: str, authority: str, approves: int | None, form: str) -> None:
+def shred(  # noqa: PLR0913 - one parameter for each option
+    *,
+    place: Place,
+    subject_file: Path | None,
+    reason: str,
+    authority: str,
+    before: datetime | None,
+    approves: int | None,
+    form: str,
+) -> None:
     """Destroy the keys of a patient's data, which makes it unreadable in the log, its copies and its exports.
 
     Two people have to want it: the first asks; the second gives the same again with --approves INDEX within a day.
     """
+    if (subject_file is None) == (before is None):
+        raise click.UsageError("give --subject-file or --before, one of them")
+    if subject_file is None:
+        _retire(place, erasure.ErasureRequest(b"", reason, authority, _microseconds(before)), approves, form)
+        return
     request = log_pb2.ShredPatientRequest(
         patient_reference=_subject(subject_file), reason_code=reason, authority=authority, approves=approves
     )
@@ -70,6 +101,28 @@ def shred(*, place: Place, subject_file: Path, reason: str, authority: str, appr
         click.echo(f"asked for in entry {answer.index}; a second person has to give --approves {answer.index}")
 
 
+def _retire(place: Place, wanted: erasure.ErasureRequest, approves: int | None, form: str) -> None:
+    """End retention in the log itself, which no server has to be asked for."""
+    officer = write_caller(Call("eligibility log shred", local_user(), LOCAL, "local", 0), purpose=wanted.reason)
+    with place.opened() as log:
+        if approves is None:
+            index = erasure.request(log, wanted, officer).index
+            told: JsonObject = {"state": "requested", "index": index}
+            words = f"asked for in entry {index}; a second person has to give --approves {index}"
+        else:
+            done = erasure.approve(log, wanted, approves, officer)
+            told = {"state": "erased", "index": done.tombstone_index, "key_count": done.keys}
+            words = f"erased: {done.keys} keys are destroyed, as entry {done.tombstone_index} says"
+    if form == "json":
+        say(told)
+    else:
+        click.echo(words)
+
+
+def _microseconds(day: datetime | None) -> int:
+    return int(day.replace(tzinfo=UTC).timestamp()) * MICROSECONDS if day else 0
+
+
 @placed
 @click.command(
     epilog="""Example: eligibility log hold --subject-file subject.txt --reason litigation --authority COURT-12
@@ -77,7 +130,8 @@ def shred(*, place: Place, subject_file: Path, reason: str, authority: str, appr
 Exit codes: 0 the hold stands, or is lifted; 1 refused, or nothing is logged of the patient; 2 wrong usage; 3 the log is
 not what was logged."""
 )
-@_subject_options
+@_subject_option(is_required=True)
+@_order_options
 @click.option("--release", is_flag=True, help="Lift the hold.")
 @format_option
 def hold(*, place: Place, subject_file: Path, reason: str, authority: str, release: bool, form: str) -> None:

@@ -31,14 +31,16 @@ _CODES = {
 
 
 def _read_range(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, int]:
-    """Read `A..B`, both included, or `A` alone, as the first index and the one behind the last. Raises: UsageError."""
+    """Read a range as its first index and the one behind its last, 0 for the end of the log. Raises: UsageError."""
     first, dots, last = value.partition("..")
     words = (first, last if dots else first)
+    if first.isascii() and first.isdecimal() and (dots, last) == ("..", "") and int(first) < LAST_INDEX:
+        return int(first), 0
     if all(word.isascii() and word.isdecimal() for word in words):
         begin, end = int(words[0]), int(words[1]) + 1
         if begin < end <= LAST_INDEX:
             return begin, end
-    raise click.BadParameter(f"`{value}` is no range; write A..B, both included, or A")
+    raise click.BadParameter(f"`{value}` is no range; write A..B, both included, A.. to the end of the log, or A alone")
 
 
 @placed
@@ -48,7 +50,7 @@ def _read_range(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
 Exit codes: 0 all match, or were erased, or are no decisions; 1 a difference, or something that was not run; 2 wrong
 usage; 3 something is not what was logged."""
 )
-@click.argument("entries", metavar="A..B", callback=_read_range)
+@click.argument("entries", metavar="[A..B]", default="0..", callback=_read_range)
 @click.option("--all", "is_full", is_flag=True, help="List every entry, also those that match.")
 @click.option(
     "--parallel", type=click.IntRange(0, 64), default=0, show_default=True, help="Processes that replay; 0: this one."
@@ -59,6 +61,8 @@ def replay(
     ctx: click.Context, *, place: Place, entries: tuple[int, int], is_full: bool, parallel: int, form: str
 ) -> None:
     """Decide logged requests again with the rules that the log holds, on their day, and compare byte for byte.
+
+    Without a range, all of them.
 
     Nothing that was not run is called a match. What other rules would decide is `eligibility log impact`.
     """
@@ -75,7 +79,7 @@ def replay(
                 say(result)
             elif is_full or result.outcome not in _CODES or _CODES[result.outcome] != GOOD:
                 rows.append((result.index, outcome, _stage(result), _about(result)))
-            told(done, end - first)
+            told(done, max(done, end - first))
     if form == "json":
         say({"entries": counts.total(), "outcomes": dict(sorted(counts.items()))})
     else:
@@ -88,10 +92,15 @@ def replay(
 
 
 def _results(asking: AskingAll, first: int, end: int) -> Iterator[log_pb2.Replay]:
-    for begin in range(first, end, CHUNK):
+    """Ask for range after range; one to the end of the log ends with the first that is not full."""
+    begin, count = first, CHUNK
+    while begin < end or (not end and count == CHUNK):
         request = log_pb2.ReplayDecisionsRequest(first_index=begin, end_index=min(begin + CHUNK, end))
-        for answer in asking.ask_many("ReplayDecisions", request, log_pb2.ReplayDecisionsResponse):
+        count = 0
+        answers = asking.ask_many("ReplayDecisions", request, log_pb2.ReplayDecisionsResponse)
+        for count, answer in enumerate(answers, 1):  # noqa: B007 - the last count is looked at
             yield answer.replay
+        begin += CHUNK
 
 
 def _stage(result: log_pb2.Replay) -> str:
