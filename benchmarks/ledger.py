@@ -144,7 +144,7 @@ def measure(folder: Path, rounds: int, seconds: float, size: int) -> tuple[list[
         logs = {"SQLite": stack.enter_context(opened(settings_in(_made(folder / "sqlite"))))}
         programs = find_programs()
         if programs is not None:
-            server = PostgresServer(programs)
+            server = PostgresServer(programs, folder)
             stack.callback(server.destroy)
             server.start()
             database = server.take_database()

@@ -18,7 +18,18 @@ from engine.ledger.entry import BODY_TYPES, Header, Kind
 from engine.ledger.keys import period
 from engine.ledger.merkle import inclusion_proof
 from engine.ledger.plan import Draft, Idempotency, Placed
-from engine.ledger.seal import Associated, CallerPart, MessagePart, PartKind, PatientPart, Sealed, open_part, seal
+from engine.ledger.seal import (
+    NONCE_LENGTH,
+    SALT_LENGTH,
+    Associated,
+    CallerPart,
+    MessagePart,
+    PartKind,
+    PatientPart,
+    Sealed,
+    open_part,
+    seal,
+)
 from engine.ledger.store import BlobRow, StoreBrokenError
 
 if TYPE_CHECKING:
@@ -285,10 +296,24 @@ class DecisionLog:
 
     def _draft(self, account: Account, patient_key: DataKey, caller_key: DataKey) -> Draft:
         given = account.digests
+        associated = Associated(
+            self.log_id,
+            account.kind,
+            account.entry_id or self.entry_id(),
+            TENANT,
+            given.packs,
+            given.engine,
+            given.schema,
+            given.reference,
+            patient_key.key_id,
+            caller_key.key_id,
+        )
+        patient = self._seal(PartKind.PATIENT, account.content.encode(), patient_key, associated)
+        caller = self._seal(PartKind.CALLER, account.caller.encode(), caller_key, associated)
         header = Header(
             kind=account.kind,
             log_id=self.log_id,
-            entry_id=account.entry_id or self.entry_id(),
+            entry_id=associated.entry_id,
             tenant=TENANT,
             pack_digest=given.packs,
             engine_digest=given.engine,
@@ -297,12 +322,10 @@ class DecisionLog:
             key_id=patient_key.key_id,
             caller_key_id=caller_key.key_id,
             seal_algorithm=1,
+            patient=patient.header_part,
+            caller=caller.header_part,
             body=b"" if account.body is None else write_body(account.body),
         )
-        associated = Associated.of(header)
-        patient = self._seal(PartKind.PATIENT, account.content.encode(), patient_key, associated)
-        caller = self._seal(PartKind.CALLER, account.caller.encode(), caller_key, associated)
-        header = replace(header, patient=patient.header_part, caller=caller.header_part)
         entry.check_draft(header)
         idempotency = None
         if account.caller.request_id and account.kind is not Kind.DECISION_ERROR:
@@ -336,7 +359,8 @@ class DecisionLog:
         return Draft(header, ((PartKind.CALLER, sealed.body),), blobs=rows)
 
     def _seal(self, part: PartKind, content: bytes, key: DataKey, associated: Associated) -> Sealed:
-        salt, nonce = self._random(32), self._random(12)
+        random = self._random(SALT_LENGTH + NONCE_LENGTH)
+        salt, nonce = random[:SALT_LENGTH], random[SALT_LENGTH:]
         return seal(content, part=part, data_key=key.key, salt=salt, nonce=nonce, associated=associated)
 
     def _receipt_of(self, acknowledged: Acknowledged) -> bytes:

@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from engine.canonical import frame
 from engine.errors import IntegrityError
@@ -165,17 +163,16 @@ def open_part(body: bytes, *, part: PartKind, data_key: bytes, header: Header) -
 
 
 def record_key(data_key: bytes, part: PartKind, entry_id: bytes) -> bytes:
-    """Derive the key of one part of one entry. Source: RFC 5869."""
-    return HKDF(SHA256(), KEY_LENGTH, salt=entry_id, info=_INFO[part]).derive(data_key)
+    """Derive the key of one part of one entry: HKDF with SHA-256, whose output is one block. Source: RFC 5869."""
+    return hmac.digest(hmac.digest(entry_id, data_key, "sha256"), _INFO[part] + b"\x01", "sha256")
 
 
 _INFO = {PartKind.PATIENT: b"CDS-SEAL-1 patient", PartKind.CALLER: b"CDS-SEAL-1 caller"}
 
 
 def _commitment(plaintext: bytes, part: PartKind) -> bytes:
-    mac = hmac.new(plaintext[:SALT_LENGTH], b"CDS-COMMIT-1\n" + part.to_bytes(1, "big"), "sha256")
-    mac.update(memoryview(plaintext)[SALT_LENGTH:])
-    return mac.digest()
+    message = b"".join((b"CDS-COMMIT-1\n", part.to_bytes(1, "big"), memoryview(plaintext)[SALT_LENGTH:]))
+    return hmac.digest(plaintext[:SALT_LENGTH], message, "sha256")
 
 
 def _end_of_content(data: bytes, start: int) -> int:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from engine.ledger import recovery
-from engine.ledger.sqlite.log import SqliteAppending, SqliteLog
+from engine.ledger.sqlite.appending import SqliteAppending
+from engine.ledger.sqlite.log import SqliteLog
 from tests.conformance.ledger_world import (
     WAIT_SECONDS,
     CountingWriter,

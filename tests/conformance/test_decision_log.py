@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import apsw
 import fhirkit
 import pytest
 
@@ -18,7 +19,7 @@ from engine.errors import (
     RequestConflictError,
     ResponseErasedError,
 )
-from engine.ledger import erasure, offline
+from engine.ledger import erasure, fsck, offline
 from engine.ledger.body import UNKNOWN_DECISION, Access, Correction, DecisionError, Feedback
 from engine.ledger.checkpoint import SigningKey, open_note
 from engine.ledger.entry import Kind, log_id
@@ -26,6 +27,7 @@ from engine.ledger.export import ExportError, write_export, write_fhir
 from engine.ledger.log import Account, Blob
 from engine.ledger.seal import CallerPart, MessagePart
 from engine.ledger.signer import StateFile
+from engine.ledger.sqlite.log import SqliteLog
 from engine.ledger.store import UnsafeStoreError
 from tests.conformance import ledger_world
 from tests.conformance.ledger_world import (
@@ -457,3 +459,18 @@ def test_another_schema_version_is_refused(world: World, log: DecisionLog, monke
 
     with pytest.raises(UnsafeStoreError, match="migrate"):
         world.open()
+
+
+def test_c42_a_gap_is_named(world: World, log: DecisionLog) -> None:
+    indexes = [log.append(account(number)).index for number in range(5)]
+    world.close()
+    connection = apsw.Connection(str(world.path))
+    connection.execute("DROP TRIGGER entry_d")
+    connection.execute("DELETE FROM entry WHERE entry_index=?", (indexes[2],))
+    connection.close()
+    store = SqliteLog(world.path, is_writer=False)
+    with store.reading() as snapshot:
+        findings = fsck.verify(snapshot, KEY.vkey)
+    store.close()
+
+    assert f"entry {indexes[2]}" in {fault.place for fault in findings.faults if not fault.is_derived}

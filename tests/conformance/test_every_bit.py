@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from engine.ledger import fsck
-from engine.ledger.sqlite.log import SqliteSnapshot
+from engine.ledger.sqlite.snapshot import SqliteSnapshot
 from tests.conformance.full_log import keys_of, unlock, write_full_log
 from tests.conformance.ledger_world import KEY, World
 

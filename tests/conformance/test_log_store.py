@@ -400,7 +400,7 @@ def test_bodies_are_erased_only_for_a_tombstone_that_names_the_key(store: LogSto
     with store.reading() as snapshot:
         assert [snapshot.sealed(index, PATIENT) is None for index in range(5)] == [True, True, False, True, False]
         assert snapshot.sealed(0, CALLER) == erased[0].sealed[CALLER]
-        assert list(snapshot.idempotency_rows()) == []
+        assert [row.request_mac for row in snapshot.idempotency_rows()] == [b""]
         assert [row.body is None for row in snapshot.sealed_rows(0, 1)] == [True, False]
         assert len(list(snapshot.leaves(0, 9))) == 5
 

@@ -24,7 +24,8 @@ from engine.errors import LedgerError, LogUnavailableError
 from engine.ledger import erasure, recovery
 from engine.ledger.plan import Moment, Placed, make_plan
 from engine.ledger.seal import CallerPart
-from engine.ledger.sqlite.log import SqliteAppending, SqliteLog
+from engine.ledger.sqlite.appending import SqliteAppending
+from engine.ledger.sqlite.log import SqliteLog
 from engine.ledger.writer import Acknowledged
 from tests.conformance.ledger_world import (
     CountingWriter,

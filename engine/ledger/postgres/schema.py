@@ -148,7 +148,7 @@ DECLARE leaf bytea; done bigint; BEGIN
     SELECT FROM generate_series(0, ('x' || encode(substring(leaf FROM 398 FOR 4), 'hex'))::bit(32)::int / 16 - 1) n
     WHERE substring(leaf FROM 402 + 16 * n FOR 16) = p_key  -- the body begins with the length of the key ids
   ) THEN RAISE EXCEPTION 'no tombstone for this key' USING ERRCODE = 'LG006'; END IF;
-  DELETE FROM idempotency WHERE entry_index IN (SELECT entry_index FROM search WHERE key_id = p_key);
+  UPDATE idempotency SET request_mac = '' WHERE entry_index IN (SELECT entry_index FROM search WHERE key_id = p_key);
   UPDATE sealed SET body = NULL WHERE part = 1 AND body IS NOT NULL
     AND entry_index IN (SELECT entry_index FROM search WHERE key_id = p_key);
   GET DIAGNOSTICS done = ROW_COUNT;

@@ -1,5 +1,14 @@
 """The tables of `log.db`. The triggers are guard rails against faults of ours, not security: signatures are."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+from engine.errors import IntegrityError
+from engine.ledger.store import Head
+
 LOG_SCHEMA = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v BLOB NOT NULL) STRICT;
 CREATE TABLE blob(digest BLOB PRIMARY KEY CHECK(length(digest)=32), kind INT NOT NULL, body BLOB NOT NULL) STRICT;
@@ -36,3 +45,28 @@ CREATE TRIGGER tile_u BEFORE UPDATE ON tile WHEN substr(NEW.hashes,1,length(OLD.
 CREATE TRIGGER head_u BEFORE UPDATE ON head WHEN NEW.size<OLD.size OR NEW.last_time<OLD.last_time
   OR NEW.epoch<OLD.epoch BEGIN SELECT RAISE(ABORT,'head only grows'); END;
 """
+
+HEAD = "SELECT size, state, last_time, epoch FROM head"
+BATCHES = "SELECT batch_id, first_index, entry_count, expires_at FROM batch"
+TILE = "SELECT hashes FROM tile WHERE level=? AND tile_index=?"
+
+
+def read_head(connection: apsw.Connection) -> Head:
+    """Give the head. Raises: IntegrityError where there is none."""
+    row: Any = connection.execute(HEAD).fetchone()
+    if row is None:
+        message = "the log has no head; `eligibility log verify --rebuild` makes it again from the entries"
+        raise IntegrityError(message, "table head")
+    return Head(*row)
+
+
+def schema_of(connection: apsw.Connection) -> list[Any]:
+    """List what a file defines: tables, indexes, triggers, views."""
+    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY 1, 2").fetchall()
+
+
+def expected_schema() -> list[Any]:
+    """List what this build defines."""
+    fresh = apsw.Connection(":memory:")
+    fresh.execute(LOG_SCHEMA)
+    return schema_of(fresh)
