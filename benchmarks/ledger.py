@@ -208,6 +208,7 @@ def main(*, rounds: int, seconds: float, size: int, entries: int, folder: Path |
     """Measure the decision log and print what came of it."""
     sys.setswitchinterval(SWITCH_SECONDS)
     place = Path(tempfile.mkdtemp(prefix="ledger", dir=folder))
+    place.chmod(0o755)  # PostgreSQL runs as another user
     try:
         raw, series = measure(place, rounds, seconds, size)
         click.echo(f"raw append of {RAW_BYTES} bytes + fdatasync: {statistics.median(raw):,.0f}/s")

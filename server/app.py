@@ -39,6 +39,7 @@ from server.rpc import decision_log, eligibility, rule_packs
 from server.rpc.replays import Replays
 from server.rpc.service import Pool, on_pool
 from server.rules_in_force import LoadedRules, RulesInForce, rules_digest
+from server.verification import verify_in_background
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,7 @@ PUSH_BACK_SECONDS = 1.0
 LOG_THREADS = 4
 REPLAY_THREADS = 2
 WATCH_SECONDS = 0.5
+_FAULTS_LOGGED = 20
 SERVICES = (eligibility.SERVICE, rule_packs.SERVICE, decision_log.SERVICE)
 
 
@@ -105,6 +107,7 @@ class Server:
         self.ledger = open_ledger(settings, on_alarm=self._tell_alarm, on_stop=self._tell_stop, notice=self._notice)
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="ledger-watch", daemon=True)
+        self._verifier = threading.Thread(target=self._verify, name="ledger-verify", daemon=True)
         try:
             self._assemble(load_all, recorder)
         except BaseException:
@@ -165,6 +168,8 @@ class Server:
         self._grpc.start()
         self._health.start()
         self._watcher.start()
+        if not self._settings.no_verify:
+            self._verifier.start()
         if self._settings.metrics_listen:
             host, port = split_address(self._settings.metrics_listen)
             prometheus_client.start_http_server(port, host, registry=self.metrics.registry)
@@ -211,6 +216,8 @@ class Server:
         self._eligibility.drain()
         self._grpc.stop(self._settings.grace if grace is None else grace).wait()
         self._ended.set()
+        if self._verifier.is_alive():
+            self._verifier.join()
         self._rules.close()
         self._long_work.close()
         self.ledger.close()
@@ -303,6 +310,19 @@ class Server:
 
     def _notice(self, text: str) -> None:
         self._log.warning("decision log", notice=text)
+
+    def _verify(self) -> None:
+        """Verify the log once while it is in use, and log what was found."""
+        try:
+            findings = verify_in_background(self.ledger, self._ended)
+        except LedgerError as error:
+            if not self._ended.is_set():
+                self._log.error("decision log", verification=str(error))
+            return
+        if findings is not None:
+            told = self._log.info if findings.is_whole else self._log.error
+            faults = [str(fault) for fault in findings.faults[:_FAULTS_LOGGED]]
+            told("decision log verified", entries=findings.tree_size, faults=faults)
 
     def _watch(self) -> None:
         """Let health follow the log: alarms that come, and alarms that go."""

@@ -77,6 +77,7 @@ class Settings(LogSettings):
     time_zone: str = "UTC"
     grace: float = 25.0
     tracing: bool = False
+    no_verify: bool = False
 
 
 _TEXT = click.STRING
@@ -157,6 +158,7 @@ def _options() -> list[click.Parameter]:
         _option("--workers", click.IntRange(1, 256), "Threads that evaluate."),
         _option("--time-zone", _TEXT, "IANA zone whose day it is where a request has no as_of."),
         _option("--grace", click.FloatRange(0, 3600), "Seconds that calls in work get at shutdown."),
+        _option("--no-verify", None, "Do not verify the decision log in the background after the start."),
         _option("--tracing", None, "Send OpenTelemetry traces; needs the `tracing` extra."),
     ]
 

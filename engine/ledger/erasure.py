@@ -12,6 +12,7 @@ The leaf, the tiles and every proof stay as they are. Two key officers have to a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -148,7 +149,8 @@ def subject_access(log: DecisionLog, patient: bytes) -> Iterator[Opened]:
 def finish(log: DecisionLog) -> int:
     """Destroy again what a tombstone names, and end what a crash cut short; give how many erasures were ended.
 
-    A key file that was restored from a backup must not undo an erasure, nor lift a legal hold.
+    A key file that was restored from a backup must not undo an erasure, nor lift a legal hold. A hold that came between
+    the question and the tombstone stands; that erasure is ended at the first start after the hold is lifted.
     """
     with log.reading() as snapshot:
         size = snapshot.head().size
@@ -159,11 +161,13 @@ def finish(log: DecisionLog) -> int:
     for index, body in bodies:
         if isinstance(body, LegalHold):
             log.keys.hold(_existing(log, body.key_ids), index if body.is_on else None)
+    for index, body in bodies:
         if isinstance(body, Tombstone) and index in done:
             log.keys.destroy(_existing(log, body.key_ids))
         elif isinstance(body, Tombstone):
-            _finish(log, index, body.key_ids)
-            ended += 1
+            with suppress(ErasureRefusedError):
+                _finish(log, index, body.key_ids)
+                ended += 1
     return ended
 
 

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 CHUNK = 4096
 MOST_FAULTS = 100
-TILE_LEVELS = 8
-"""As many as a log of 2^63 entries has."""
+TILE_LEVELS = 8  # of a log of 2^63 entries
 
 T = TypeVar("T")
 
@@ -78,6 +77,7 @@ def verify(
     *,
     keys: KeyStore | None = None,
     since: bytes = b"",
+    is_deep: bool = True,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Findings:
     """Verify a log.
@@ -87,13 +87,14 @@ def verify(
         vkey: the pinned verifier key; what the log says of its key is not trusted.
         keys: where given, all that is sealed is opened, and keys are held against tombstones.
         since: an older note that has to be consistent with the log.
+        is_deep: hash what is sealed too; without, only headers, tree, notes and tables are verified.
         progress: hears how many entries of how many are done.
 
     Raises:
         IntegrityError: the verifier key or the older note cannot be read.
 
     """
-    return _Verification(snapshot, parse_vkey(vkey), keys, since).run(progress)
+    return _Verification(snapshot, parse_vkey(vkey), keys, since, is_deep=is_deep).run(progress)
 
 
 def rebuild(store: LogStore, vkey: str) -> Findings:
@@ -102,9 +103,8 @@ def rebuild(store: LogStore, vkey: str) -> Findings:
         findings = verify(snapshot, vkey)
         if not findings.is_mendable:
             return findings
-        tree = GrowingTree(0, b"", {})
+        tree, last_time = GrowingTree(0, b"", {}), 0
         rows: list[SearchRow] = []
-        last_time = 0
         tiles: dict[TileId, bytes] = {}
         for index, leaf_data in snapshot.leaves(0, 2**62):
             tree.add(leaf_hash(leaf_data))
@@ -134,14 +134,17 @@ class _Ended(Exception):  # noqa: N818 - not an error: it ends the search
 class _Verification:
     """One run. `registered` maps the digests of blobs to their kinds, as the entries so far registered them."""
 
-    def __init__(self, snapshot: Snapshot, key: VerifierKey, keys: KeyStore | None, since: bytes) -> None:
+    def __init__(
+        self, snapshot: Snapshot, key: VerifierKey, keys: KeyStore | None, since: bytes, *, is_deep: bool
+    ) -> None:
         self._snapshot = snapshot
         self._key = key
         self._keys = keys
+        self._is_deep = is_deep
         self._since = open_note(since, key) if since else None
         self._log_id = entry.log_id(key.name, key.public_key)
         self._findings = Findings()
-        self._registered: dict[bytes, int] = {}
+        self._registered: dict[bytes, set[int]] = {}
         self._tombstones: dict[int, tuple[bytes, ...]] = {}
         self._done: set[int] = set()
         self._decisions = bytearray()
@@ -150,6 +153,8 @@ class _Verification:
         self._named_keys: set[bytes] = set()
         self._last_time = 0
         self._registered_together: set[bytes] = set()
+        self._agreed = 0  # the size of the last checkpoint that the entries agree with
+        self._odd: list[int] = []
 
     def run(self, progress: Callable[[int, int], None]) -> Findings:
         try:
@@ -188,10 +193,13 @@ class _Verification:
     def _entries(self, progress: Callable[[int, int], None]) -> GrowingTree:
         tree = GrowingTree(0, b"", {})
         checkpoints = _Cursor(self._checked_checkpoints())
-        sealed = _Cursor(self._snapshot.sealed_rows(0, 2**62))
+        sealed = _Cursor(self._snapshot.sealed_rows(0, 2**62 if self._is_deep else 0))
         searched = _Cursor(self._snapshot.search_rows())
-        total = self._snapshot.head().size if not self._headless() else 0
-        agreed = 0
+        total = 0
+        try:
+            total = self._snapshot.head().size
+        except IntegrityError as error:
+            self._fault("head", "table head", str(error), is_derived=True)
         for index, leaf_data in self._snapshot.leaves(0, 2**62):
             if index != tree.size:
                 self._findings.tree_size, self._findings.root_hash = tree.size, tree.root()
@@ -202,9 +210,9 @@ class _Verification:
             while checkpoints.row is not None and checkpoints.row[0] <= tree.size:
                 size, root = checkpoints.take()
                 if size == tree.size and root == tree.root():
-                    agreed = size
+                    self._agreed = size
                 else:
-                    message = f"another root was signed than the entries give, which agree up to entry {agreed - 1}"
+                    message = f"another root was signed; the entries agree up to entry {self._agreed - 1}"
                     self._fault("checkpoint", f"checkpoint {size}", message)
             if tree.size % CHUNK == 0:
                 self._tiles(tree)
@@ -213,18 +221,13 @@ class _Verification:
         if not tree.size:
             self._fault("genesis", "entry 0", "is missing: a log begins with its genesis")
         self._tiles(tree)
+        for index in self._odd:
+            message, is_signed = "is not the one of which the tiles have the hash", index < self._agreed
+            self._fault("leaf", f"entry {index}", message, is_derived=is_signed)
         progress(tree.size, total)
         self._leftovers(tree.size, checkpoints, sealed, searched)
         self._findings.tree_size, self._findings.root_hash = tree.size, tree.root()
         return tree
-
-    def _headless(self) -> bool:
-        try:
-            self._snapshot.head()
-        except IntegrityError as error:
-            self._fault("head", "table head", str(error), is_derived=True)
-            return True
-        return False
 
     def _checked_checkpoints(self) -> Iterator[tuple[int, bytes]]:
         since = self._since
@@ -246,7 +249,7 @@ class _Verification:
 
     def _entry(self, index: int, leaf_data: bytes, sealed: _Cursor[SealedRow], searched: _Cursor[SearchRow]) -> None:
         place = f"entry {index}"
-        sound = self._sealed(index, leaf_data, sealed)
+        sound = self._sealed(index, leaf_data, sealed) if self._is_deep else {}
         while searched.row is not None and searched.row.entry_index < index:
             self._fault("search", f"table search, row {searched.take().entry_index}", "of no entry", is_derived=True)
         if searched.row is not None and searched.row.entry_index == index:
@@ -318,7 +321,7 @@ class _Verification:
             case bodies.Genesis() if (body.origin, body.vkey) != (self._key.name, self._key.vkey):
                 self._fault("genesis", place, "names another origin or key")
             case bodies.BlobRegistered():
-                self._registered[body.digest] = body.kind
+                self._registered.setdefault(body.digest, set()).add(body.kind)
             case bodies.Tombstone():
                 self._tombstones[index] = body.key_ids
             case bodies.ErasureDone():
@@ -365,11 +368,10 @@ class _Verification:
                     self._leaves(number, stored, hashes)
 
     def _leaves(self, number: int, stored: bytes, hashes: bytes) -> None:
-        """Name the entries that are not those of which a tile has the hashes: they may be what was changed."""
+        """Note the entries that are not those of which a tile has the hashes: unless signed, they may be at fault."""
         for at in range(0, min(len(stored), len(hashes)), HASH_SIZE):
             if stored[at : at + HASH_SIZE] != hashes[at : at + HASH_SIZE]:
-                index = number * TILE_WIDTH + at // HASH_SIZE
-                self._fault("leaf", f"entry {index}", f"is not the one that is in tile 0/{number}", is_derived=True)
+                self._odd.append(number * TILE_WIDTH + at // HASH_SIZE)
 
     def _leftovers(
         self,
@@ -386,9 +388,7 @@ class _Verification:
             self._fault("search", f"table search, row {found.entry_index}", "of no entry", is_derived=True)
 
     def _head(self, tree: GrowingTree) -> None:
-        widths = {}
-        for level, number, hashes in self._snapshot.tiles():
-            widths[level, number] = len(hashes) // 32
+        widths = {(level, number): len(hashes) // HASH_SIZE for level, number, hashes in self._snapshot.tiles()}
         for (level, number), width in widths.items():
             is_tile = 0 <= level < TILE_LEVELS and number >= 0
             right = max(0, min(TILE_WIDTH, (tree.size >> 8 * level) - TILE_WIDTH * number)) if is_tile else 0
@@ -409,7 +409,7 @@ class _Verification:
             place = f"blob {row.digest.hex()}"
             if hashlib.sha256(row.body).digest() != row.digest:
                 self._fault("blob", place, "is not what its digest says")
-            if self._registered.get(row.digest) != row.kind:
+            if row.kind not in self._registered.get(row.digest, ()):
                 self._fault("blob", place, "was never registered as this kind")
         for digest in sorted(self._registered.keys() - found):
             self._fault("blob", f"blob {digest.hex()}", "was registered but is missing")

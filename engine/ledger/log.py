@@ -403,6 +403,9 @@ def open_entry(snapshot: Snapshot, keys: OpeningKeys, index: int) -> Opened:
     """
     leaf_data = snapshot.leaf(index)
     header = entry.decode(leaf_data)
+    if header.index != index:
+        message = "the entry belongs to another place"
+        raise IntegrityError(message, f"entry {index}")
     patient = _open_part(snapshot, keys, header, PartKind.PATIENT)
     caller = _open_part(snapshot, keys, header, PartKind.CALLER)
     content: PatientPart | MessagePart | None = None

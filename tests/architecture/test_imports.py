@@ -18,6 +18,7 @@ VIOLATIONS = {
     "engine-layers": ("engine.facts", "import engine.cli"),
     "engine-off-the-wire": ("engine.page", "import google.protobuf"),
     "two-engines": ("engine.evaluator.chain", "import engine.evaluator.interpret"),
+    "offline-alone": ("engine.ledger.offline", "import engine.ledger.merkle"),
     "door-durable-rules": ("engine.evaluator.agree", "import durable_rules_engine"),
     "door-lark": ("engine.pack.load", "import lark"),
     "door-jinja2": ("engine.cli", "import jinja2"),

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from engine.ledger import recovery
-from engine.ledger.sqlite.appending import SqliteAppending
 from engine.ledger.sqlite.log import SqliteLog
 from tests.conformance.ledger_world import (
     WAIT_SECONDS,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from engine.ledger.signer import SignReply
+    from engine.ledger.sqlite.appending import SqliteAppending
     from engine.ledger.writer import CheckpointSigner
 
 REQUEST = "the request"
@@ -63,6 +63,7 @@ class DyingConnection:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self.total_changes = connection.total_changes
 
     def execute(self, query: str, values: Any = ()) -> object:  # noqa: ANN401 - as apsw takes them
         """Execute."""

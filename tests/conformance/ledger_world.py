@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from engine.ledger.log import DecisionLog, Logged
     from engine.ledger.plan import Draft
     from engine.ledger.signer import SignReply
+    from engine.ledger.store import LogStore
     from engine.ledger.writer import Ack, Acknowledged, CheckpointSigner, Limits
 
 WAIT_SECONDS = 60
@@ -99,14 +100,14 @@ class World:
         self.ack: Ack = "signed"
         self.limits: Limits | None = None
         self.vfs: str | None = None
-        self.make_store: Callable[..., SqliteLog] = SqliteLog
+        self.make_store: Callable[..., LogStore] = SqliteLog
+        self.make_signer: Callable[[], CheckpointSigner] = self._own_signer
         self.make_state: Callable[[Path, bytes], StateFile] = StateFile
         self.around_signer: Callable[[CheckpointSigner], CheckpointSigner] = lambda signer: signer
         self.alarms: list[str] = []
         self.is_alarmed = threading.Event()
         self.stops: list[LedgerError] = []
         self.log: DecisionLog | None = None
-        self._state: StateFile | None = None
 
     @property
     def path(self) -> Path:
@@ -124,11 +125,11 @@ class World:
         if not wrapping_path.exists():
             FileWrappingKeys.create(wrapping_path, self.random)
         clock = self.time.clock
-        state = self._state = self.make_state(self.state_path, LOG_ID)
+        signer = self.around_signer(self.make_signer())
         try:
             store = self.make_store(self.path, vfs=self.vfs)
         except BaseException:
-            state.close()
+            signer.close()
             raise
         keys: KeyStore | None = None
         try:
@@ -137,7 +138,7 @@ class World:
             self.log = recovery.open_log(
                 store=store,
                 keys=keys,
-                signer=self.around_signer(Signer(KEY, LOG_ID, state, clock.now)),
+                signer=signer,
                 vkey=KEY.vkey,
                 origin=KEY.verifier.name,
                 clock=clock,
@@ -151,7 +152,7 @@ class World:
             store.close()
             if keys is not None:
                 keys.close()
-            state.close()
+            signer.close()
             raise
         return self.log
 
@@ -160,8 +161,6 @@ class World:
         if self.log is not None:
             self.log.close()
             self.log = None
-        if self._state is not None:
-            self._state.close()
 
     @contextmanager
     def opened(self) -> Iterator[DecisionLog]:
@@ -170,6 +169,9 @@ class World:
             yield self.open()
         finally:
             self.close()
+
+    def _own_signer(self) -> CheckpointSigner:
+        return Signer(KEY, LOG_ID, self.make_state(self.state_path, LOG_ID), self.time.clock.now)
 
     def _hear(self, alarm: str) -> None:
         self.alarms.append(alarm)

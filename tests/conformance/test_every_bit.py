@@ -106,7 +106,7 @@ def cells(connection: apsw.Connection) -> Iterator[Cell]:
 
 def others(value: Any, salt: int) -> Iterator[Any]:  # noqa: ANN401 - any of SQLite's types
     """Give values that differ in one bit."""
-    if value is None:
+    if value in {None, b""}:
         yield b"something"
     elif isinstance(value, int):
         bits = range(INTEGER_BITS) if FULL else [salt % INTEGER_BITS]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.errors import (
+    ErasureRefusedError,
     IntegrityError,
     LedgerError,
     LogUnavailableError,
@@ -19,7 +20,7 @@ from engine.errors import (
     ResponseErasedError,
 )
 from engine.ledger import entry, erasure, recovery
-from engine.ledger.body import Correction, SettingChanged
+from engine.ledger.body import Correction, SettingChanged, Tombstone
 from engine.ledger.clock import LEAP, REGRESSED, UNSYNCHRONIZED
 from engine.ledger.entry import FIXED_LENGTH, MAX_LENGTH, Kind
 from engine.ledger.seal import CallerPart, MessagePart
@@ -328,16 +329,17 @@ def test_c39_an_answer_whose_key_is_gone_is_refused_with_its_receipt(log: Decisi
     check_receipt(replace(first, receipt=refused.value.receipt))
 
 
-def test_c39_once_an_erasure_is_done_nothing_is_left_that_knows_the_request(log: DecisionLog) -> None:
-    """The idempotency row is made from the request, so it goes with the patient's data."""
+def test_c39_once_an_erasure_is_done_only_the_request_id_is_known(log: DecisionLog) -> None:
+    """What is made from the request goes with the patient's data; whatever comes under its id is told so."""
     first = log.append(account(1, "r", PATIENT))
     erasure.erase(log, log.keys.key_ids_of(0, PATIENT), "request", "case 1", None)
-    second = log.append(account(1, "r", PATIENT))
-    assert second.index > first.index
-    assert second.response is None
+    for number in (1, 2):
+        with pytest.raises(ResponseErasedError) as refused:
+            log.append(account(number, "r", PATIENT))
+        check_receipt(replace(first, receipt=refused.value.receipt))
     with log.reading() as snapshot:
         assert log.open_entry(snapshot, first.index).content is None
-        assert [row.entry_index for row in snapshot.idempotency_rows()] == [second.index]
+        assert [(row.entry_index, row.request_mac) for row in snapshot.idempotency_rows()] == [(first.index, b"")]
     check_whole(log)
 
 
@@ -453,6 +455,26 @@ def test_c41_what_many_append_at_once_is_contiguous_and_in_real_order(log: Decis
     for index, start in began.items():
         assert all(ended[other] > start for other in began if other > index)
     assert log.acknowledged == log.written
+    check_whole(log)
+
+
+def test_c95_a_hold_that_comes_just_before_a_tombstone_stands_and_the_log_opens(world: World, log: DecisionLog) -> None:
+    """One officer asked whether a hold stands; another put one on; then the first went on."""
+    officer = CallerPart("officer", "key_officer", "", "", "", "", 0, "OK")
+    first = log.append(account(1, "", PATIENT))
+    key_ids = tuple(log.keys.key_ids_of(0, PATIENT))
+    erasure.hold(log, PATIENT, "court 1", officer, is_on=True)
+    log.tell(Tombstone(key_ids, "request", "case 1"), officer)
+    with pytest.raises(ErasureRefusedError):
+        log.keys.destroy(key_ids)
+    for _ in range(2):
+        log = reopened(world)
+        with log.reading() as snapshot:
+            assert log.open_entry(snapshot, first.index).content is not None
+    erasure.hold(log, PATIENT, "court 2", officer, is_on=False)
+    log = reopened(world)
+    with log.reading() as snapshot:
+        assert log.open_entry(snapshot, first.index).content is None
     check_whole(log)
 
 

@@ -24,7 +24,6 @@ from engine.errors import LedgerError, LogUnavailableError
 from engine.ledger import erasure, recovery
 from engine.ledger.plan import Moment, Placed, make_plan
 from engine.ledger.seal import CallerPart
-from engine.ledger.sqlite.appending import SqliteAppending
 from engine.ledger.sqlite.log import SqliteLog
 from engine.ledger.writer import Acknowledged
 from tests.conformance.ledger_world import (
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from engine.ledger.log import Account, DecisionLog
     from engine.ledger.plan import Draft, Plan
     from engine.ledger.signer import SignReply
+    from engine.ledger.sqlite.appending import SqliteAppending
     from engine.ledger.store import Batch
     from engine.ledger.writer import CheckpointSigner
 
@@ -255,7 +255,7 @@ class CommittingBetween:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        self.execute = connection.execute
+        self.execute, self.total_changes = connection.execute, connection.total_changes
 
     def executemany(self, query: str, rows: Sequence[Any]) -> object:
         """Execute."""

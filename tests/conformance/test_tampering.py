@@ -114,7 +114,7 @@ def test_c50_the_last_rows_deleted_and_all_fixed_up(log: FullLog, tmp_path: Path
     assert log.faults(since=since).keys() == {f"checkpoint {first + 1}"}
 
 
-def test_c51_a_middle_row_deleted(log: FullLog) -> None:
+def test_c42_c51_a_middle_row_deleted(log: FullLog) -> None:
     gone = log.index("another")
     with edited(log.path) as connection:
         forget(connection, gone, gone + 1)
@@ -152,6 +152,17 @@ def test_c52_a_row_replaced_and_all_recomputed_without_the_key(log: FullLog, tmp
     with edited(log.path) as connection:
         recompute(connection, SigningKey(VKEY.name, bytes(32)))
     assert f"checkpoint {index + 1}" in log.faults()
+
+
+def test_c52_an_entry_that_no_checkpoint_covers_is_not_taken_for_the_truth(log: FullLog) -> None:
+    """Entry and tile disagree, and nothing signed says which of them is right: nothing is made again."""
+    index = log.index("last")
+    with edited(log.path) as connection:
+        connection.execute("DELETE FROM checkpoint WHERE size>?", (index,))
+        set_leaf(connection, index, with_field(leaf(connection, index), LOGGED_AT + 8, b"\2"))
+    assert {f"entry {index}", "tile 0/0"} <= log.faults().keys()
+    assert not rebuilt(log.folder).is_mendable
+    assert f"entry {index}" in log.faults()
 
 
 def test_c53_a_row_replaced_and_all_signed_again_with_the_key(log: FullLog) -> None:

@@ -39,8 +39,13 @@ def test_the_demo_shows_every_patient_and_ends_in_order(rules: Path, environment
     )
 
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.endswith("The server stopped with exit code 0.\n")
+    assert "The server stopped with exit code 0.\n" in run.stdout
     assert run.stdout.count("Decision support for a licensed clinician") == 11
+    assert re.search(r"good: \d+ entries, .* 0 faults", run.stdout)
+    assert "11 MATCH" in run.stdout
+    changed = re.search(r"one bit of entry (\d+) is changed", run.stdout)
+    assert changed
+    assert f"tampered: index {changed[1]}: " in run.stdout
 
 
 def test_the_demo_says_why_the_server_does_not_start(tmp_path: Path, environment: dict[str, str]) -> None:

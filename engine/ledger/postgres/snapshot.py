@@ -122,7 +122,7 @@ class PostgresSnapshot:
 
     def cosigned(self) -> Iterator[int]:
         """Give the sizes of the checkpoints that have cosignatures."""
-        return (row[0] for row in self._rows("SELECT size FROM cosignature ORDER BY size"))
+        return (row[0] for row in self._rows("SELECT size FROM log.cosignature ORDER BY size"))
 
     def blob(self, digest: bytes) -> BlobRow | None:
         """Give a blob."""
