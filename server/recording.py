@@ -109,7 +109,7 @@ class LogRecorder:
         content = PatientPart(
             situation.call.method,
             data,
-            encode_facts(asked.facts) if asked else b"",
+            encode_facts(asked.facts, situation.rules.book.facts) if asked else b"",
             situation.circumstances.context(asked.facts.as_of if asked else None),
             error.parameters if isinstance(error, EvaluationError) else b"",
             decision,

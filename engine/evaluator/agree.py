@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from engine.compiler import form
     from engine.compiler.packset import PackSet
-    from engine.facts import PatientFacts
+    from engine.facts import FactDefinition, PatientFacts
     from engine.pack.book import RuleBook
 
 Mode: TypeAlias = Literal["both", "interpret"]
@@ -50,6 +50,7 @@ class Evaluation:
     Attributes:
         decision: the answer.
         read: what was read of the patient.
+        definitions: the data dictionary it was read with.
         parameters: the dated numbers in effect, with their units; canonical bytes too, made once for a pack set.
         values: what the engines concluded, node by node.
         interpret_digest: SHA-256 of what the interpreter concluded, node by node.
@@ -59,6 +60,7 @@ class Evaluation:
 
     decision: Decision
     read: PatientFacts
+    definitions: Mapping[str, FactDefinition]
     parameters: bytes
     values: form.Values
     interpret_digest: bytes
@@ -67,7 +69,7 @@ class Evaluation:
     @cached_property
     def facts(self) -> bytes:
         """What was read of the patient."""
-        return encode_facts(self.read)
+        return encode_facts(self.read, self.definitions)
 
     @cached_property
     def explanation(self) -> bytes:
@@ -144,7 +146,7 @@ class Evaluator:
             raise
         decision = engines.explainer.explain(facts, inputs, values, is_full=is_full)
         decision = changes_on(self.rules, engines.packs, engines.interpreter, facts, decision)
-        return Evaluation(decision, facts, engines.parameters, values, *digests)
+        return Evaluation(decision, facts, self.rules.facts, engines.parameters, values, *digests)
 
     def close(self) -> None:
         """Free the sessions of the forward-chaining engine. No evaluation may follow."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from datetime import date
+from decimal import Decimal
 from functools import lru_cache
 from json.encoder import encode_basestring as quote
 from typing import TYPE_CHECKING, Any
@@ -67,14 +68,18 @@ def encode_explanation(decision: Decision) -> bytes:
     )
 
 
-def encode_facts(facts: PatientFacts) -> bytes:
-    """Encode what was read of a patient: everything but the caller's own paths to it."""
+def encode_facts(facts: PatientFacts, definitions: Mapping[str, FactDefinition]) -> bytes:
+    """Encode what was read of a patient: everything but the caller's own paths to it. Decimals are text.
+
+    `definitions` is the data dictionary that the facts were read with, by name: it says where the points stand.
+    """
+    fields = {name: {field.id: field for field in definitions[name].fields} for name in facts.records}
     return canonical.encode_typed(
         {
             "as_of": facts.as_of.isoformat(),
             "known": {
                 name: {
-                    "value": _plain(seen.value),
+                    "value": _plain(seen.value, definitions[name]),
                     "date": seen.observed_on.isoformat() if seen.observed_on else None,
                     "source": seen.source,
                 }
@@ -82,7 +87,10 @@ def encode_facts(facts: PatientFacts) -> bytes:
             },
             "records": {
                 name: [
-                    {"values": {f: _plain(v) for f, v in r.values.items()}, "has_future_date": r.has_future_date}
+                    {
+                        "values": {f: _plain(v, fields[name][f]) for f, v in r.values.items()},
+                        "has_future_date": r.has_future_date,
+                    }
                     for r in records
                 ]
                 for name, records in facts.records.items()
@@ -105,8 +113,8 @@ def decode_facts(data: bytes, definitions: Mapping[str, FactDefinition]) -> Pati
     """
     try:
         facts = _facts_of(json.loads(data), definitions)
-        is_canonical = encode_facts(facts) == data
-    except (ValueError, TypeError, LookupError, AttributeError):
+        is_canonical = encode_facts(facts, definitions) == data
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
         is_canonical = False
     if not is_canonical:
         message = "these are not the canonical bytes of facts of this dictionary"
@@ -159,8 +167,15 @@ def _truth(value: bool) -> str:  # noqa: FBT001 - it is written, not switched on
     return "true" if value else "false"
 
 
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, date) else list(value) if isinstance(value, tuple) else value
+def _plain(value: Typed, definition: FactDefinition) -> object:
+    match value:
+        case date():
+            return value.isoformat()
+        case tuple():
+            return list(value)
+        case int() if definition.type == "decimal":
+            return f"{Decimal(value).scaleb(-definition.scale).normalize():f}"
+    return value
 
 
 def _facts_of(data: Any, definitions: Mapping[str, FactDefinition]) -> PatientFacts:  # noqa: ANN401 - JSON from outside
@@ -196,8 +211,12 @@ def _typed(value: Typed | list[str], definition: FactDefinition) -> Typed:
             return tuple(value)
         case "bool" if isinstance(value, bool):
             return value
-        case "int" | "decimal" if isinstance(value, int) and not isinstance(value, bool):
+        case "int" if isinstance(value, int) and not isinstance(value, bool):
             return value
+        case "decimal" if isinstance(value, str):
+            scaled = definition.scaled(Decimal(value))
+            if scaled is not None:
+                return scaled
         case "enum" | "code" if isinstance(value, str):
             return value
     message = "a value is not of its fact's type"

@@ -230,7 +230,7 @@ class Replayer:
         stage = Stage.FACTS
         try:
             reading = self._wire.readers[content.method](content.request, evaluator.rules, content.context)
-            if differs := _compare_facts(content, reading):
+            if differs := _compare_facts(content, reading, evaluator.rules):
                 return differs
             stage = Stage.DECISION
             evaluation = evaluator.evaluate(*reading[:4], is_full=reading.is_full)
@@ -260,10 +260,10 @@ class Replayer:
         return None
 
 
-def _compare_facts(content: PatientPart, reading: Reading) -> _Differs | None:
+def _compare_facts(content: PatientPart, reading: Reading, rules: RuleBook) -> _Differs | None:
     if reading.as_of != content.context.as_of:
         return _Differs(Stage.FACTS, "the request is about another day than the logged one", ("as_of",))
-    facts = encode_facts(reading.facts)
+    facts = encode_facts(reading.facts, rules.facts)
     return None if facts == content.facts else _differs(Stage.FACTS, content.facts, facts)
 
 
