@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 AUTOCHECKPOINT_PAGES = 1000
 PRIVATE = 0o600
+REMEMBERED = 4096
 
 KEYS_SCHEMA = """
 CREATE TABLE wrapping_key(wrapping_key_id BLOB PRIMARY KEY CHECK(length(wrapping_key_id)=16), provider TEXT NOT NULL,
@@ -64,6 +65,8 @@ class SqliteKeys:
         _make_private(path)
         self._lock = threading.Lock()
         self._broken: StoreBrokenError | None = None
+        self._found: dict[Owner, DataKeyRow] = {}
+        self._version = -1
         self._connection = connect(path, is_writer=True, vfs=vfs, autocheckpoint=AUTOCHECKPOINT_PAGES)
         try:
             with mapped():
@@ -78,9 +81,21 @@ class SqliteKeys:
             return self._find_key(f"{_KEY} WHERE key_id=?", (key_id,))
 
     def key_of(self, owner: Owner) -> DataKeyRow | None:
-        """Find an owner's data key."""
+        """Find an owner's data key.
+
+        A row that was found is remembered for as long as nobody, here or in another process, has changed the file.
+        """
         with self._guarded():
-            return self._key_of(owner)
+            version = self._connection.execute("PRAGMA data_version").get
+            if version != self._version or len(self._found) > REMEMBERED:
+                self._found.clear()
+                self._version = version
+            row = self._found.get(owner)
+            if row is None:
+                row = self._key_of(owner)
+                if row is not None:
+                    self._found[owner] = row
+            return row
 
     def key_ids_of(self, pseudonym: bytes) -> list[bytes]:
         """Give the ids of a patient's data keys, by period."""
@@ -240,6 +255,7 @@ class SqliteKeys:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._found.clear()  # what this connection changes does not show in `data_version`
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
