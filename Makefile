@@ -18,9 +18,11 @@ RELEASE ?= $(or $(shell git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/
 # durable-rules comes as source and sets no optimisation of its own; from 3.13 Python lacks a name it calls.
 ENGINE_CC = gcc -O2$(shell $(PYTHON) -c 'import sys; sys.version_info >= (3, 13) and print(" -DPyEval_CallObject=PyObject_CallObject")')
 
-# Two for each core: many tests wait for a disk to sync or for a server to start.
+# Two for each core: many tests wait for a disk to sync or for a server to start. A file stays in one process, since what
+# its tests share (the rules, loaded) is costly to make.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
+comma := ,
 announce = @printf '\n== %s\n' "$(1)"
 # Says what is left out and why; with ELIGIBILITY_REQUIRE=all that is a failure.
 skip = { echo "skipped: $(1)"; test "$${ELIGIBILITY_REQUIRE:-}" != all; }
@@ -81,9 +83,11 @@ rules: $(READY)         ## the rule packs: check them, run the cases beside them
 	$(call announce,rules: test)
 	@$(BIN)/eligibility rules test
 
-unit: $(READY)          ## pytest with coverage; skipped tests are listed with their reason
+unit: $(READY)          ## pytest, and coverage of what runs fast; skipped tests are listed with their reason
 	$(call announce,tests: pytest)
-	@$(BIN)/python -m pytest -n $(WORKERS) --cov
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov tests/architecture tests/contract tests/packs tests/unit
+	$(call announce,tests: properties$(comma) conformance$(comma) faults$(comma) whole programs)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/conformance tests/integration tests/property
 
 demo: $(READY)          ## a tour of the answers, on made-up patients
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo/run

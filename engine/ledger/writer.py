@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -160,7 +161,8 @@ class LogWriter:
         """Record that something is wrong, such as `integrity` found by a reader."""
         if name not in self._alarms:
             self._alarms.add(name)
-            self._on_alarm(name)
+            with suppress(Exception):  # who cannot hear it must not keep the writer from refusing and stopping
+                self._on_alarm(name)
 
     def clear_alarm(self, name: str) -> None:
         """Record that something is well again."""
@@ -387,11 +389,14 @@ class LogWriter:
             is_first = self._stopped is None
             self._stopped = self._stopped or error
             waiting, self._waiting, self._waiting_bytes = list(self._waiting), deque(), 0
-        self.raise_alarm(alarm)
-        _refuse(live, error if isinstance(error, IntegrityError) else LogUnavailableError(str(error)))
-        _refuse(waiting, LogUnavailableError(str(error)))
-        if is_first:
-            self._on_stop(error)
+        with ExitStack() as last:  # each happens whatever becomes of those before, the one named last first
+            last.callback(_refuse, waiting, LogUnavailableError(str(error)))
+            last.callback(
+                _refuse, live, error if isinstance(error, IntegrityError) else LogUnavailableError(str(error))
+            )
+            if is_first:
+                last.callback(self._on_stop, error)
+            self.raise_alarm(alarm)
 
 
 def _refuse(waiting: list[_Waiting], error: LedgerError) -> None:

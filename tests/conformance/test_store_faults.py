@@ -92,6 +92,28 @@ def test_c15_c16_after_a_failed_write_or_sync_the_process_stops_and_acknowledges
         assert check_whole(again, {first.index: account(0), logged.index: account(1)}) == FIRST_DECISION + 2
 
 
+class Deaf(World):
+    """A world that cannot even say what is wrong."""
+
+    def _hear(self, alarm: str) -> None:
+        super()._hear(alarm)
+        raise BrokenPipeError
+
+
+def test_c15_whoever_hears_the_alarm_may_fail_and_the_process_stops_all_the_same(tmp_path: Path) -> None:
+    disk, world = Disk(), Deaf(tmp_path)
+    files, world.vfs = RecordedFiles("faulty", disk), "faulty"
+    with world.opened() as log:
+        register(log)
+        fail_once(disk, "sync", "log.db-wal")
+        for _ in range(2):
+            with pytest.raises(LogUnavailableError, match="not to be trusted"):
+                log.append(account(1))
+        assert world.alarms == ["store"]
+        assert [type(error) for error in world.stops] == [StoreBrokenError]
+    files.unregister()
+
+
 @pytest.mark.parametrize("what", ["sync", "write"])
 def test_c15_c16_a_key_store_that_fails_once_is_not_used_again_and_an_alarm_says_so(
     world: World, disk: Disk, what: str
@@ -447,6 +469,19 @@ def test_c31_without_a_signer_a_log_does_not_open(world: World) -> None:
     world.around_signer = around
     with pytest.raises(LogUnavailableError, match="down"):
         world.open()
+
+
+def test_a_store_that_is_broken_holds_nothing_of_those_who_ask_it(world: World) -> None:
+    """An error that is raised again and again would keep the frames of every caller, and what is in them."""
+    log = world.open()
+    with pytest.raises(StoreBrokenError), log.reading():
+        raise apsw.IOError("once")
+    lengths = []
+    for _ in range(3):
+        with pytest.raises(StoreBrokenError) as refused, log.reading():
+            pass
+        lengths.append(len(refused.traceback))
+    assert len(set(lengths)) == 1
 
 
 def _is_open(log: DecisionLog) -> bool:

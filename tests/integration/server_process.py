@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -48,7 +49,12 @@ class ServerProcess:
         """Start it, and wait until it serves."""
         self.address = ""
         process = self._process = subprocess.Popen(
-            [*self.prefix, *self._command], cwd=self.home, env=self._environment, stderr=subprocess.PIPE, text=True
+            [*self.prefix, *self._command],
+            cwd=self.home,
+            env=self._environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         is_heard = threading.Event()
         threading.Thread(target=self._listen, args=(process, is_heard), daemon=True).start()
@@ -84,9 +90,10 @@ class ServerProcess:
         return self._process.wait(STOP_SECONDS)
 
     def destroy(self) -> None:
-        """Kill it if it runs."""
+        """Kill it if it runs, and what it runs in."""
         if self._process is not None and self._process.poll() is None:
-            self.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(STOP_SECONDS)
 
     def open_log(self) -> DecisionLog:
         """Open the log of a server that was stopped."""

@@ -64,7 +64,7 @@ class SqliteKeys:
         check_place(path)
         _make_private(path)
         self._lock = threading.Lock()
-        self._broken: StoreBrokenError | None = None
+        self._broken = ""  # why, in words: an error that is raised again keeps every frame that it ever passed
         self._found: dict[Owner, DataKeyRow] = {}
         self._version = -1
         self._connection = connect(path, is_writer=True, vfs=vfs, autocheckpoint=AUTOCHECKPOINT_PAGES)
@@ -241,13 +241,13 @@ class SqliteKeys:
 
         """
         with self._lock:
-            if self._broken is not None:
-                raise self._broken
+            if self._broken:
+                raise StoreBrokenError(self._broken)
             try:
                 with mapped():
                     yield
             except StoreBrokenError as error:
-                self._broken = error
+                self._broken = str(error)
                 raise
             except BatchRejectedError:
                 message = "the key store refused a row; its wrapping key may have been dropped meanwhile: try again"

@@ -54,7 +54,7 @@ class SqliteLog:
         self._epoch = epoch
         self._vfs = vfs
         self._lock = threading.Lock()
-        self._broken: StoreBrokenError | None = None
+        self._broken = ""  # why, in words: an error that is raised again keeps every frame that it ever passed
         self._known_blobs: set[bytes] = set()
         self._idle: LifoQueue[apsw.Connection] = LifoQueue(_IDLE_READERS)
         self._writer_lock = WriterLock(path.with_name(path.name + ".lock")) if is_writer else None
@@ -125,7 +125,7 @@ class SqliteLog:
                 finally:
                     snapshot.close()
         except StoreBrokenError as error:
-            self._broken = error
+            self._broken = str(error)
             raise
         finally:
             self._give_back(connection)
@@ -183,8 +183,8 @@ class SqliteLog:
                 self._writer_lock.close()
 
     def _refuse_if_broken(self) -> None:
-        if self._broken is not None:
-            raise self._broken
+        if self._broken:
+            raise StoreBrokenError(self._broken)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -193,7 +193,7 @@ class SqliteLog:
             with mapped():
                 yield
         except StoreBrokenError as error:
-            self._broken = error
+            self._broken = str(error)
             raise
 
     @contextmanager
