@@ -6,7 +6,8 @@ boxes is a disjunctive normal form; a box that lies within another is absorbed b
 
 from __future__ import annotations
 
-from itertools import product
+from collections import deque
+from itertools import chain, product
 from math import prod
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -92,8 +93,13 @@ def where(prop: Property, ranges: Ranges) -> Boxes:
 
 
 def _is_within(inner: Box, outer: Box) -> bool:
+    """Tell whether one box lies within another, all of whose properties it names."""
     limits = dict(inner)
-    return all(prop in limits and _common(limits[prop], ranges) == limits[prop] for prop, ranges in outer)
+    return all(_common(limits[prop], ranges) == limits[prop] for prop, ranges in outer)
+
+
+def _properties(box: Box) -> frozenset[Property]:
+    return frozenset(prop for prop, _ in box)
 
 
 def either(*sets: Boxes) -> Boxes:
@@ -110,16 +116,22 @@ def either(*sets: Boxes) -> Boxes:
     single = [box for prop, ranges in merged.items() for box in where(prop, ranges)]
     if () in single or () in distinct:
         return EVERYWHERE
-    kept: list[Box] = single
+    # A box can only be absorbed by one that names no other properties: an earlier one, or a later one with the same.
+    kept = [(_properties(box), box) for box in single]
+    later: dict[frozenset[Property], deque[Box]] = {}
     wider = sorted((box for box in distinct if len(box) > 1), key=lambda box: (len(box), box))
-    for position, box in enumerate(wider):
-        # A box can only be absorbed by one that names no more properties than it does.
-        peers = (other for other in wider[position + 1 :] if len(other) == len(box))
-        if not any(_is_within(box, other) for other in kept) and not any(_is_within(box, other) for other in peers):
-            kept.append(box)
+    for box in wider:
+        later.setdefault(_properties(box), deque()).append(box)
+    for box in wider:
+        properties = _properties(box)
+        peers = later[properties]
+        peers.popleft()
+        earlier = (other for named, other in kept if named <= properties)
+        if not any(_is_within(box, other) for other in chain(earlier, peers)):
+            kept.append((properties, box))
         if len(kept) > BREADTH:
             raise TooWideError
-    return tuple(kept)
+    return tuple(box for _, box in kept)
 
 
 def both(*sets: Boxes) -> Boxes:
