@@ -95,7 +95,11 @@ def where(prop: Property, ranges: Ranges) -> Boxes:
 def _is_within(inner: Box, outer: Box) -> bool:
     """Tell whether one box lies within another, all of whose properties it names."""
     limits = dict(inner)
-    return all(_common(limits[prop], ranges) == limits[prop] for prop, ranges in outer)
+    return all(limits[prop] == ranges or _are_within(limits[prop], ranges) for prop, ranges in outer)
+
+
+def _are_within(inner: Ranges, outer: Ranges) -> bool:
+    return all(any(low <= first and last <= high for low, high in outer) for first, last in inner)
 
 
 def _properties(box: Box) -> frozenset[Property]:
