@@ -69,10 +69,10 @@ def frame(*parts: bytes) -> bytes:
         ValueError: a part of 4 GiB or more.
 
     """
-    if any(len(part) > MAX_PART for part in parts):
+    if max(map(len, parts), default=0) > MAX_PART:
         message = "a part is longer than a u32 can say"
         raise ValueError(message)
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return b"".join([piece for part in parts for piece in (len(part).to_bytes(4, "big"), part)])
 
 
 def _plain(value: object) -> object:

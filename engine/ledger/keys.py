@@ -10,7 +10,6 @@ destroyed anywhere is gone everywhere at once, and a store that is down stops th
 
 from __future__ import annotations
 
-import hmac
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from engine.errors import ErasureRefusedError, IntegrityError
-from engine.ledger.seal import PartKind
+from engine.ledger.seal import PartKind, hmac_sha256
 from engine.ledger.wrapping import ID_LENGTH, KEY_LENGTH, reaching
 
 if TYPE_CHECKING:
@@ -357,7 +356,7 @@ class KeyStore:
             if row is None:
                 row = self._rows.add_secret(SecretRow(name, *self._wrap(self._random(KEY_LENGTH))))
             secret = self._secrets[name] = self._unwrap(row.wrapping_key_id, row.wrapped)
-        return hmac.digest(secret, message, "sha256")
+        return hmac_sha256(secret, message)
 
     def _rewrap_secret(self, name: str) -> None:
         row = self._rows.secret(name)

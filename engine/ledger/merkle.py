@@ -253,6 +253,10 @@ class GrowingTree:
         """
         return _consistency_proof(_Nodes(self.tile, self.size, self._made), size1)
 
+    def edge(self) -> dict[tuple[int, int], bytes]:
+        """Give the partial tiles that a tree of this size begins with: those that `right_edge` names."""
+        return {key: self.tile(*key) for key in right_edge(self.size)}
+
     def tile(self, level: int, n: int) -> bytes:
         """Give a tile of the tree as it is now: `Tiles` for the leaves that were added and the size it began with.
 

@@ -6,6 +6,7 @@ on as if nothing were, and memory would leave a gap.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,9 +18,9 @@ from engine.ledger.merkle import GrowingTree, leaf_hash, right_edge
 from engine.ledger.store import Batch, IdempotencyRow, SealedRow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from engine.ledger.store import Appending, BlobRow, Seen
+    from engine.ledger.store import Appending, BlobRow, Seen, TileId
 
 KEPT_MICROSECONDS = 24 * 3600 * 1_000_000
 """How long a repeated request is answered by the entry it made."""
@@ -92,6 +93,7 @@ def make_plan(
     moment: Moment,
     known_blobs: Collection[bytes],
     checkpoints: Sequence[tuple[int, bytes]] = (),
+    edge: Mapping[TileId, bytes] | None = None,
 ) -> Plan:
     """Work out a commit.
 
@@ -101,13 +103,14 @@ def make_plan(
         moment: when.
         known_blobs: digests that are certainly stored; others are looked up.
         checkpoints: released notes that are to be stored with the batch.
+        edge: the partial tiles as the batch before left them; used if they are those of the durable head, else read.
 
     Raises:
         IntegrityError: head and tiles do not fit each other.
 
     """
     head = appending.head
-    tree = GrowingTree(head.size, head.state, appending.tiles(right_edge(head.size)))
+    tree = _tree_at(appending, edge)
     logged_at = max(moment.now, head.last_time)
     flags = moment.clock_flags | (REGRESSED if moment.now < head.last_time else 0)
     keys = [(d.idempotency.tenant, d.idempotency.key_mac) for d in drafts if d.idempotency is not None]
@@ -129,6 +132,14 @@ def make_plan(
     if not batch.leaves:
         plan.batch = None
     return plan
+
+
+def _tree_at(appending: Appending, edge: Mapping[TileId, bytes] | None) -> GrowingTree:
+    head = appending.head
+    if edge is not None:
+        with suppress(IntegrityError):  # the head is another than memory has: what is durable counts
+            return GrowingTree(head.size, head.state, edge)
+    return GrowingTree(head.size, head.state, appending.tiles(right_edge(head.size)))
 
 
 def _missing_blobs(appending: Appending, drafts: Sequence[Draft], known: Collection[bytes]) -> set[bytes]:

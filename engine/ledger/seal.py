@@ -164,7 +164,7 @@ def open_part(body: bytes, *, part: PartKind, data_key: bytes, header: Header) -
 
 def record_key(data_key: bytes, part: PartKind, entry_id: bytes) -> bytes:
     """Derive the key of one part of one entry: HKDF with SHA-256, whose output is one block. Source: RFC 5869."""
-    return hmac.digest(hmac.digest(entry_id, data_key, "sha256"), _INFO[part] + b"\x01", "sha256")
+    return hmac_sha256(hmac_sha256(entry_id, data_key), _INFO[part] + b"\x01")
 
 
 _INFO = {PartKind.PATIENT: b"CDS-SEAL-1 patient", PartKind.CALLER: b"CDS-SEAL-1 caller"}
@@ -172,7 +172,12 @@ _INFO = {PartKind.PATIENT: b"CDS-SEAL-1 patient", PartKind.CALLER: b"CDS-SEAL-1 
 
 def _commitment(plaintext: bytes, part: PartKind) -> bytes:
     message = b"".join((b"CDS-COMMIT-1\n", part.to_bytes(1, "big"), memoryview(plaintext)[SALT_LENGTH:]))
-    return hmac.digest(plaintext[:SALT_LENGTH], message, "sha256")
+    return hmac_sha256(plaintext[:SALT_LENGTH], message)
+
+
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """Give HMAC-SHA-256; unlike `hmac.digest`, it hands the interpreter to no other thread for a short message."""
+    return hmac.new(key, message, "sha256").digest()
 
 
 def _end_of_content(data: bytes, start: int) -> int:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from engine.ledger.merkle import GrowingTree
     from engine.ledger.plan import Draft, Plan
     from engine.ledger.signer import SignReply
-    from engine.ledger.store import LogStore
+    from engine.ledger.store import LogStore, TileId
 
 Ack: TypeAlias = Literal["signed", "durable"]
 
@@ -115,6 +115,7 @@ class LogWriter:
         self._alarms: set[str] = set()
         self._stopped: LedgerError | None = None
         self._known_blobs: set[bytes] = set()
+        self._edge: dict[TileId, bytes] | None = None
         self._notes: list[tuple[int, bytes]] = []
         self._signed_size = 0
         self._unsigned: tuple[GrowingTree, float] | None = None
@@ -278,7 +279,7 @@ class LogWriter:
             plan: Plan | None = None
             try:
                 with self._store.appending() as appending:
-                    plan = make_plan(appending, drafts, moment, self._known_blobs, notes)
+                    plan = make_plan(appending, drafts, moment, self._known_blobs, notes, self._edge)
                     if plan.batch is not None:
                         appending.write(plan.batch)
             except RetryBatchError:
@@ -286,6 +287,7 @@ class LogWriter:
             except CommitUnknownError:
                 if plan is None or not self._was_committed(plan):
                     continue
+            self._edge = plan.tree.edge()
             if plan.batch is not None:
                 self._known_blobs |= plan.batch.named_blobs | {blob.digest for blob in plan.batch.blobs}
                 del self._notes[: len(notes)]

@@ -26,7 +26,8 @@ _SEEN = """SELECT i.key_mac, i.entry_index, i.request_mac, i.expires_at FROM car
   CROSS JOIN idempotency AS i WHERE i.tenant=?2 AND i.key_mac=c.value"""
 _SEARCH = """INSERT INTO search SELECT ?1 + rowid - 1, unicode(substr(value,11,1)), ?2, ?3,
   substr(value,97,32), substr(value,225,16), substr(value,61,16) FROM carray(?4) WHERE substr(value,77,4)=?5"""
-_SEALED = "INSERT INTO sealed SELECT ?1 + rowid - 1, ?2, value FROM carray(?3) WHERE length(value) > 0"
+_SEALED = """INSERT INTO sealed SELECT ?1 + rowid - 1, 1, value FROM carray(?2) WHERE length(value) > 0
+  UNION ALL SELECT ?1 + rowid - 1, 2, value FROM carray(?3) WHERE length(value) > 0"""
 _TILES = "INSERT INTO tile VALUES(?,?,?) ON CONFLICT DO UPDATE SET hashes=excluded.hashes"
 _IDEMPOTENCY = """INSERT INTO idempotency SELECT ?3, substr(value,1,32), ?1 + rowid - 1, substr(value,33), ?2
   FROM carray(?4) WHERE length(value) > 0
@@ -105,9 +106,7 @@ class SqliteAppending:
                 message = "a sealed part belongs to no entry of the batch, is there twice, or is empty"
                 raise BatchRejectedError(message)
             bodies[part][place] = body
-        for part in PARTS:
-            values = (batch.first_index, part, apsw.carray(tuple(bodies[part])))
-            self._connection.execute(_SEALED, values)
+        self._connection.execute(_SEALED, (batch.first_index, *(apsw.carray(tuple(bodies[part])) for part in PARTS)))
 
     def _write_idempotency(self, batch: Batch, tenant: int, rows: Sequence[IdempotencyRow]) -> None:
         macs = [b""] * len(batch.leaves)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 AUTOCHECKPOINT_PAGES = 1000
 PRIVATE = 0o600
 REMEMBERED = 4096
+TRUSTED_SECONDS = 0.01
 
 KEYS_SCHEMA = """
 CREATE TABLE wrapping_key(wrapping_key_id BLOB PRIMARY KEY CHECK(length(wrapping_key_id)=16), provider TEXT NOT NULL,
@@ -67,6 +69,7 @@ class SqliteKeys:
         self._broken = ""  # why, in words: an error that is raised again keeps every frame that it ever passed
         self._found: dict[Owner, DataKeyRow] = {}
         self._version = -1
+        self._trusted_until = 0.0
         self._connection = connect(path, is_writer=True, vfs=vfs, autocheckpoint=AUTOCHECKPOINT_PAGES)
         try:
             with mapped():
@@ -83,19 +86,27 @@ class SqliteKeys:
     def key_of(self, owner: Owner) -> DataKeyRow | None:
         """Find an owner's data key.
 
-        A row that was found is remembered for as long as nobody, here or in another process, has changed the file.
+        A row that was found is remembered for as long as nobody has changed the file; a change by another process is
+        seen after at most `TRUSTED_SECONDS`.
         """
         with self._guarded():
-            version = self._connection.execute("PRAGMA data_version").get
-            if version != self._version or len(self._found) > REMEMBERED:
-                self._found.clear()
-                self._version = version
+            self._forget_what_changed()
             row = self._found.get(owner)
             if row is None:
                 row = self._key_of(owner)
                 if row is not None:
                     self._found[owner] = row
             return row
+
+    def _forget_what_changed(self) -> None:
+        now = time.monotonic()
+        if now < self._trusted_until and len(self._found) <= REMEMBERED:
+            return
+        self._trusted_until = now + TRUSTED_SECONDS
+        version = self._connection.execute("PRAGMA data_version").get
+        if version != self._version or len(self._found) > REMEMBERED:
+            self._found.clear()
+            self._version = version
 
     def key_ids_of(self, pseudonym: bytes) -> list[bytes]:
         """Give the ids of a patient's data keys, by period."""
