@@ -1,10 +1,13 @@
 """The decision log beside the disk it lies on.
 
-    python -m benchmarks.ledger [--rounds 5] [--seconds 2] [--folder DIR] [--bytes 1024]
+    python -m benchmarks.ledger [--rounds 5] [--seconds 2] [--folder DIR] [--bytes 1024] [--sync-ms 2]
 
 The unit is a raw append of 4 KiB and an fdatasync on the same disk: whatever else the machine does falls on both, which
 take turns in every round. An append counts once it is acknowledged, which is durable *and* signed. What counts is the
 ratio. PostgreSQL is measured where it is installed.
+
+The ratio falls with the disk's own time: a commit's share of the processor is the same on every disk. `--sync-ms` lets
+each sync, of the raw unit too, take longer, and so shows what a slower disk would give.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -50,7 +54,6 @@ BLOBS = (
     Blob(BlobKind.SCHEMA, b"schema", "schema"),
     Blob(BlobKind.REFERENCE_DATA, b"reference", "reference"),
 )
-SWITCH_SECONDS = 0.0005
 
 
 @dataclass
@@ -193,6 +196,15 @@ def verify_rates(folder: Path, entries: int) -> dict[str, float]:
     return {"where it lies (fsck)": live, "an export (offline verifier)": exported}
 
 
+def run_with_slow_syncs(milliseconds: float, folder: Path) -> int:
+    """Run this command once more, with every sync so much slower; give its exit code."""
+    library = folder / "slow_sync.so"
+    source = Path(__file__).with_name("slow_sync.c")
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)  # noqa: S603, S607
+    environment = {**os.environ, "LD_PRELOAD": str(library), "SYNC_MS": str(milliseconds)}
+    return subprocess.call([sys.executable, "-m", "benchmarks.ledger", *sys.argv[1:]], env=environment)  # noqa: S603
+
+
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder
@@ -203,15 +215,20 @@ def _made(folder: Path) -> Path:
 @click.option("--seconds", default=2.0, show_default=True, help="How long a turn is.")
 @click.option("--bytes", "size", default=1024, show_default=True, help="Size of what a decision seals.")
 @click.option("--entries", default=50_000, show_default=True, help="How many entries are verified; 0 for none.")
+@click.option("--sync-ms", default=0.0, help="Let each sync take so many milliseconds longer.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to write; a temporary folder by default.")
-def main(*, rounds: int, seconds: float, size: int, entries: int, folder: Path | None) -> None:
+def main(*, rounds: int, seconds: float, size: int, entries: int, sync_ms: float, folder: Path | None) -> None:
     """Measure the decision log and print what came of it."""
-    sys.setswitchinterval(SWITCH_SECONDS)
+    if sync_ms and "SYNC_MS" not in os.environ:
+        with tempfile.TemporaryDirectory() as made:
+            Path(made).chmod(0o755)
+            sys.exit(run_with_slow_syncs(sync_ms, Path(made)))
     place = Path(tempfile.mkdtemp(prefix="ledger", dir=folder))
     place.chmod(0o755)  # PostgreSQL runs as another user
     try:
         raw, series = measure(place, rounds, seconds, size)
-        click.echo(f"raw append of {RAW_BYTES} bytes + fdatasync: {statistics.median(raw):,.0f}/s")
+        slower = f", each sync {sync_ms:g} ms slower than the disk's" if sync_ms else ""
+        click.echo(f"raw append of {RAW_BYTES} bytes + fdatasync: {statistics.median(raw):,.0f}/s{slower}")
         for one in series:
             goal = GOALS[one.store][WAITERS.index(one.waiters)]
             click.echo(

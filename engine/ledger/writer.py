@@ -42,6 +42,9 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 RETRIES = 5
 IDLE_SECONDS = 0.2
 EXPIRE_SECONDS = 600.0
+GATHER_SHARE = 0.25
+GATHER_SECONDS = 0.005
+"""For what share of a batch's own time, and how long at most, the next one waits for those whom it answered."""
 
 
 class CheckpointSigner(Protocol):
@@ -110,6 +113,8 @@ class LogWriter:
         self._watch = StepWatch(clock, self._limits.clock_step)
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
+        self._awaited = 1
+        self._last_count, self._last_seconds = 1, 0.0
         self._changed = threading.Condition()
         self._is_closing = False
         self._alarms: set[str] = set()
@@ -151,7 +156,8 @@ class LogWriter:
                 raise PushbackError(message, 1.0)
             self._waiting.append((draft, future))
             self._waiting_bytes += draft.size
-            self._changed.notify()
+            if len(self._waiting) >= self._awaited:
+                self._changed.notify()
         return future
 
     def alarms(self) -> tuple[str, ...]:
@@ -181,6 +187,7 @@ class LogWriter:
     def _run(self) -> None:
         while (taken := self._take()) is not None:
             live = [(d, f) for d, f in taken if self._is_wanted(d, f)]
+            begun = self._clock.monotonic()
             try:
                 if live:
                     self._append(live)
@@ -190,12 +197,15 @@ class LogWriter:
                 _refuse(live, error)
             except Exception as error:  # noqa: BLE001 - whatever it was, every waiter is told and nothing goes on
                 self._stop("store", LogUnavailableError(f"the writer failed: {type(error).__name__}"), live)
+            self._last_count, self._last_seconds = len(live), self._clock.monotonic() - begun
 
     def _take(self) -> list[_Waiting] | None:
         """Take everything that waits, up to a batch; nothing after a while of rest; None when there is nothing more."""
         with self._changed:
             if not self._waiting and not self._is_closing:
                 self._changed.wait(IDLE_SECONDS)
+            if len(self._waiting) < self._last_count:
+                self._gather()
             if not self._waiting:
                 return None if self._is_closing and not self._notes else []
             taken: list[_Waiting] = []
@@ -207,6 +217,13 @@ class LogWriter:
                 taken.append(self._waiting.popleft())
                 self._waiting_bytes -= taken[-1][0].size
             return taken
+
+    def _gather(self) -> None:
+        """Wait a moment for as many as the last batch answered: most ask again at once, and can share a commit."""
+        self._awaited = self._last_count
+        end = min(GATHER_SHARE * self._last_seconds, GATHER_SECONDS)
+        self._changed.wait_for(lambda: len(self._waiting) >= self._awaited or self._is_closing, end)
+        self._awaited = 1
 
     def _is_wanted(self, draft: Draft, future: Future[Acknowledged]) -> bool:
         if draft.deadline is not None and draft.deadline <= self._clock.monotonic():

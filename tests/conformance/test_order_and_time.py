@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from engine.errors import (
     RequestConflictError,
     ResponseErasedError,
 )
-from engine.ledger import entry, erasure, recovery
+from engine.ledger import entry, erasure, recovery, writer
 from engine.ledger.body import Correction, SettingChanged, Tombstone
 from engine.ledger.clock import LEAP, REGRESSED, UNSYNCHRONIZED
 from engine.ledger.entry import FIXED_LENGTH, MAX_LENGTH, Kind
@@ -136,6 +136,28 @@ def test_c34_whoever_waits_when_the_process_has_to_stop_is_refused(held: Held, l
             future.result(WAIT_SECONDS)
     log.close()
     assert check_whole(reopened(held.world)) == FIRST_DECISION + 1
+
+
+def test_the_next_batch_waits_a_moment_for_those_whom_the_last_one_answered(
+    held: Held, log: DecisionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "GATHER_SECONDS", WAIT_SECONDS)
+    sign = held.signer.sign
+
+    def sign_slowly(old_size: int, proof: list[bytes], size: int, root: bytes) -> SignReply:
+        held.world.time.go(8 * WAIT_SECONDS)
+        return sign(old_size, proof, size, root)
+
+    monkeypatch.setattr(held.signer, "sign", sign_slowly)
+    futures = append_together(log, held.signer, [account(number) for number in range(4)])
+    held.signer.may_go.set()
+    assert [future.result(WAIT_SECONDS).index for future in futures] == list(range(FIRST_DECISION, FIRST_DECISION + 4))
+    with ThreadPoolExecutor(3) as pool:
+        again = [pool.submit(log.append, account(number)) for number in (4, 5)]
+        assert wait(again, 0.2).done == set()
+        again.append(pool.submit(log.append, account(6)))
+        assert {future.result(WAIT_SECONDS / 2).index for future in again} == {FIRST_DECISION + at for at in (4, 5, 6)}
+    assert len({header.batch_id for header in headers(log, FIRST_DECISION + 4)}) == 1
 
 
 def test_g8_a_full_queue_pushes_back_at_once_and_loses_nobody(held: Held) -> None:
