@@ -13,7 +13,7 @@ from engine.ledger.log import Blob
 if TYPE_CHECKING:
     import threading
 
-    from engine.ledger.fsck import Findings
+    from engine.ledger.findings import Findings
     from engine.ledger.log import DecisionLog
 
 KIND = "verification"

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.ledger.checkpoint import SigningKey
-    from engine.ledger.fsck import Findings
+    from engine.ledger.findings import Findings
     from engine.ledger.log import DecisionLog, Logged
 
 OFFICER = CallerPart("officer", "key_officer", "", "", "", "", 0, "OK")

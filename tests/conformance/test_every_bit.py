@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.ledger.fsck import Findings
+    from engine.ledger.findings import Findings
     from engine.ledger.keys import KeyStore
 
 FULL = os.environ.get("ELIGIBILITY_FAULTS") == "full"

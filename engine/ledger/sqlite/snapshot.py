@@ -69,7 +69,7 @@ class SqliteSnapshot:
     def sealed_rows(self, first: int, end: int) -> Iterator[SealedRow]:
         """Give the sealed rows of a range of entries, by index and part."""
         query = "SELECT entry_index, part, body FROM sealed WHERE entry_index>=? AND entry_index<? ORDER BY 1, 2"
-        return (SealedRow(*row) for row in self._iterate(query, first, end))
+        return map(SealedRow._make, self._iterate(query, first, end))
 
     def tile(self, level: int, number: int) -> bytes:
         """Give a tile's hashes; empty where there is no such tile."""
@@ -128,7 +128,7 @@ class SqliteSnapshot:
     def search_rows(self) -> Iterator[SearchRow]:
         """Give every search row, in order."""
         query = f"SELECT {_SEARCHED} FROM search ORDER BY entry_index"  # noqa: S608 - fixed text
-        return (SearchRow(*row) for row in self._iterate(query))
+        return map(SearchRow._make, self._iterate(query))
 
     def idempotency_rows(self) -> Iterator[IdempotencyRow]:
         """Give every idempotency row."""

@@ -20,7 +20,7 @@ from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 from server.signing_key import read_signing_key
 
 if TYPE_CHECKING:
-    from engine.ledger.fsck import Findings
+    from engine.ledger.findings import Findings
     from engine.ledger.keys import KeyStore
     from engine.ledger.store import Snapshot
     from server.config import LogSettings
