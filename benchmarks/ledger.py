@@ -185,6 +185,9 @@ def verify_rates(folder: Path, entries: int) -> dict[str, float]:
             thread.join()
         with log.reading() as snapshot:
             start = time.process_time()
+            findings = fsck.verify(snapshot, log.vkey, is_deep=False)
+            shallow = findings.tree_size / (time.process_time() - start)
+            start = time.process_time()
             findings = fsck.verify(snapshot, log.vkey)
             live = findings.tree_size / (time.process_time() - start)
             write_export(snapshot, folder / "export")
@@ -193,7 +196,11 @@ def verify_rates(folder: Path, entries: int) -> dict[str, float]:
         exported = findings.tree_size / (time.process_time() - start)
     if code or not findings.is_whole:
         sys.exit("the log that was measured is not whole")
-    return {"where it lies (fsck)": live, "an export (offline verifier)": exported}
+    return {
+        f"headers, tree, {findings.checkpoints} notes and tables": shallow,
+        "and every sealed body": live,
+        "an export, two files for each entry": exported,
+    }
 
 
 def run_with_slow_syncs(milliseconds: float, folder: Path) -> int:

@@ -14,6 +14,7 @@ import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeAlias
 
 from engine.errors import EntryNotFoundError, IntegrityError
 from engine.ledger import body as bodies
@@ -200,19 +201,31 @@ def decode(data: bytes) -> Header:
     return header
 
 
-def is_plain_decision(data: bytes) -> bool:
-    """Tell many times faster than `decode` that bytes are a decision that keeps every rule; False tells nothing."""
-    return (
-        len(data) == FIXED_LENGTH
-        and data.startswith(_DECISION_START)
-        and data[59] <= _CLOCK_FLAGS
-        and data[256:257] == b"\x01"
-        and data[393:] == _NO_LENGTH
-        and data[257:261] != _NO_LENGTH != data[325:329]
-        and ZERO_DIGEST not in {data[96:128], data[128:160], data[160:192], data[192:224]}
-        and ZERO_DIGEST not in {data[261:293], data[293:325], data[329:361], data[361:393]}
-        and data[224:240] != ZERO_ID != data[240:256]
-    )
+PlainDecision: TypeAlias = tuple[bytes, int, int, bytes, int, bytes, bytes, bytes, int, bytes, int, bytes]
+"""log_id, index, logged_at, entry_id, tenant, batch_id, the digests joined, key_id, length and SHA-256 of each part."""
+
+
+def read_plain(data: bytes) -> PlainDecision | None:
+    """Read, many times faster than `decode`, a decision that keeps every rule; None tells nothing.
+
+    Whoever asks still has to know the digests as those of a decision, and each SHA-256 as that of a body.
+    """
+    if len(data) != FIXED_LENGTH:
+        return None
+    start, log, index, time, flags, entry, tenant, batch, digests, *parts = _PLAIN.unpack(data)
+    key, caller_key, algorithm, length, sha256, commitment, caller_length, caller_sha256, caller_commitment, end = parts
+    if (
+        start != _DECISION_START
+        or flags > _CLOCK_FLAGS
+        or algorithm != 1
+        or end
+        or not length
+        or not caller_length
+        or ZERO_DIGEST in (commitment, caller_commitment)
+        or ZERO_ID in (key, caller_key)
+    ):
+        return None
+    return log, index, time, entry, tenant, batch, digests, key, length, sha256, caller_length, caller_sha256
 
 
 def read_body(header: Header) -> bodies.Body | None:
@@ -254,8 +267,8 @@ def entry_id_of(text: str) -> bytes:
 
 
 _FIXED = struct.Struct(">8sHB 32s QqB 16sI16s 32s32s32s32s 16s16s B I32s32s I32s32s I")
+_PLAIN = struct.Struct(">11s 32s QqB 16sI16s 128s 16s16s B I32s32s I32s32s I")
 _DECISION_START = MAGIC + FORMAT.to_bytes(2, "big") + Kind.DECISION.to_bytes(1, "big")
-_NO_LENGTH = bytes(4)
 _CLOCK_FLAGS = REGRESSED | UNSYNCHRONIZED | LEAP
 _KINDS = {kind.value: kind for kind in Kind}
 _POINTING = frozenset({Kind.CORRECTION, Kind.FEEDBACK})

@@ -159,42 +159,60 @@ class EntryCheck:
 
     def _is_plain(self, index: int, leaf_data: bytes) -> bool:
         """Take in a decision like those before it, and its rows; False, with nothing taken, where it is none."""
-        told, sealed, searched = self.told, self._sealed, self._searched
+        plain = entry.read_plain(leaf_data) if self._keys is None else None
+        if plain is None:
+            return False
+        told, searched = self.told, self._searched
+        (
+            log_id,
+            place,
+            time,
+            entry_id,
+            tenant,
+            batch_id,
+            digests,
+            key_id,
+            length,
+            digest,
+            caller_length,
+            caller_digest,
+        ) = plain
         if (
-            self._keys is not None
-            or leaf_data[96:224] not in self._registered_together
-            or leaf_data[11:51] != self._log_id + index.to_bytes(8, "big")
-            or not entry.is_plain_decision(leaf_data)
-            or searched.row != (row := search_row(index, leaf_data))
-            or row.logged_at < told.last_time
+            digests not in self._registered_together
+            or log_id != self._log_id
+            or place != index
+            or time < told.last_time
+            or searched.row != (index, Kind.DECISION, time, tenant, digests[:32], key_id, entry_id)
+            or (self._is_deep and not self._are_sound(index, length, digest, caller_length, caller_digest))
         ):
             return False
-        if self._is_deep:
-            length, digest, caller_length, caller_digest = _TWO_PARTS.unpack_from(leaf_data)
-            patient, caller = sealed.row, sealed.following
-            if not (
-                patient
-                and caller
-                and patient[:2] == (index, 1)
-                and caller[:2] == (index, 2)
-                and (body := patient[2]) is not None
-                and (caller_body := caller[2]) is not None
-                and len(body) == length
-                and len(caller_body) == caller_length
-                and _sha256(body).digest() == digest
-                and _sha256(caller_body).digest() == caller_digest
-            ):
-                return False
-            sealed.skip_two()
-            self._findings.sealed += 2
         searched.take()
-        told.last_time = row.logged_at
+        told.last_time = time
         told.decisions.append(1)
-        batch_id = leaf_data[80:96]
         batch = told.batches.get(batch_id)
         if batch is None:
             batch = told.batches[batch_id] = [index, 0]
         batch[1] += 1
+        return True
+
+    def _are_sound(self, index: int, length: int, digest: bytes, caller_length: int, caller_digest: bytes) -> bool:
+        """Take in both sealed rows of an entry if they are there and are those of its header."""
+        sealed = self._sealed
+        patient, caller = sealed.row, sealed.following
+        if not patient or not caller or patient[:2] != (index, 1) or caller[:2] != (index, 2):
+            return False
+        body, caller_body = patient[2], caller[2]
+        if (
+            body is None
+            or caller_body is None
+            or len(body) != length
+            or len(caller_body) != caller_length
+            or _sha256(body).digest() != digest
+            or _sha256(caller_body).digest() != caller_digest
+        ):
+            return False
+        sealed.skip_two()
+        self._findings.sealed += 2
         return True
 
     def _entry(self, index: int, leaf_data: bytes) -> None:
@@ -376,6 +394,5 @@ def _told_parts(leaf_data: bytes) -> dict[int, tuple[int, bytes, bytes]]:
 
 
 _PARTS = struct.Struct(">224x16s16sxI32s32xI32s")
-_TWO_PARTS = struct.Struct(">257xI32s32xI32s")
 _NOTHING = (0, b"", b"")
 _sha256 = hashlib.sha256

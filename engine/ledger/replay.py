@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from engine.errors import ChainFault, EnginesDisagree, LedgerError, RulePackError
 from engine.evaluator.agree import NO_DIGEST, Evaluator
@@ -46,19 +46,20 @@ class UnreadableRequestError(LedgerError):
 
 
 class Reading(NamedTuple):
-    """What was asked, and about whom."""
+    """What was asked, and about whom. `request` is what the method's writer makes the response from."""
 
     facts: PatientFacts
     jurisdiction: str
     payer_id: str | None
     as_of: date
     is_full: bool
+    request: object = None
 
 
 Reader: TypeAlias = "Callable[[bytes, RuleBook, Context], Reading]"
 """From the bytes of a request, with the data dictionary of its day. Raises: UnreadableRequestError."""
-Writer: TypeAlias = "Callable[[Decision, bytes, Context], bytes]"
-"""From a decision and the bytes of its request to the bytes of the response."""
+Writer: TypeAlias = "Callable[[Decision, Any, Context], bytes]"
+"""From a decision and the `request` that the method's reader gave to the bytes of the response."""
 Comparer: TypeAlias = "Callable[[bytes, bytes], list[str]]"
 """The paths of the fields in which two responses differ; empty for none."""
 
@@ -237,7 +238,7 @@ class Replayer:
             if differs := _compare_evaluation(content, evaluation):
                 return differs
             stage = Stage.RESPONSE
-            return self._compare_response(logged, evaluation.decision)
+            return self._compare_response(logged, evaluation.decision, reading.request)
         except ChainFault:
             raise
         except UnreadableRequestError as error:
@@ -247,9 +248,9 @@ class Replayer:
         except Exception as error:  # noqa: BLE001 - however it fails: it did not, and so it differs
             return _Differs(stage, f"this build fails here: {type(error).__name__}")
 
-    def _compare_response(self, logged: LoggedDecision, decision: Decision) -> _Differs | None:
+    def _compare_response(self, logged: LoggedDecision, decision: Decision, request: object) -> _Differs | None:
         content = logged.content
-        response = self._wire.writers[content.method](decision, content.request, content.context)
+        response = self._wire.writers[content.method](decision, request, content.context)
         if response == content.response:
             return None
         paths = tuple(self._wire.differences[content.method](content.response, response))
