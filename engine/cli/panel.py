@@ -99,10 +99,11 @@ def decide(files: Iterable[str], evaluator: Evaluator, *, is_full: bool = False)
         with ExitStack() as opened:
             stream = sys.stdin.buffer if file == STANDARD_INPUT else opened.enter_context(Path(file).open("rb"))
             for case in read_cases(stream, evaluator.rules):
-                yield _decide(file, case, evaluator, is_full=is_full)
+                yield decide_case(file, case, evaluator, is_full=is_full)
 
 
-def _decide(file: str, case: Case | UnreadableCase, evaluator: Evaluator, *, is_full: bool) -> Outcome:
+def decide_case(file: str, case: Case | UnreadableCase, evaluator: Evaluator, *, is_full: bool) -> Outcome:
+    """Decide one case that was read from a file."""
     if isinstance(case, UnreadableCase):
         reasons = tuple(f"{v.path}: {v.message}" if v.path else v.message for v in case.violations)
         return Undecided(file, case.id, reasons, FAULT)

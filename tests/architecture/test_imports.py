@@ -64,17 +64,31 @@ def test_every_contract_has_its_violation() -> None:
     assert VIOLATIONS.keys() == {contract["id"] for contract in CONTRACTS}
 
 
-@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract["id"])
-def test_a_planted_violation_is_seen(tree: Path, contract: dict[str, str]) -> None:
-    module, statement = VIOLATIONS[contract["id"]]
+def check_planted(tree: Path, contract: str, name: str, module: str, statement: str) -> None:
+    """Check that a contract is broken once a module holds a statement."""
     path = source(tree, module)
     text = path.read_text()
     path.write_text(f"{text}\n{statement}\n")
 
     try:
-        run = lint_imports(tree, contract["id"])
+        run = lint_imports(tree, contract)
     finally:
         path.write_text(text)
 
     assert run.returncode == 1, run.stdout + run.stderr
-    assert f"{contract['name']} BROKEN" in " ".join(run.stdout.split()), run.stdout
+    assert f"{name} BROKEN" in " ".join(run.stdout.split()), run.stdout
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract["id"])
+def test_a_planted_violation_is_seen(tree: Path, contract: dict[str, str]) -> None:
+    check_planted(tree, contract["id"], contract["name"], *VIOLATIONS[contract["id"]])
+
+
+@pytest.mark.parametrize(
+    ("module", "statement"),
+    [("engine.fhir.read", "import engine.evaluator.agree"), ("engine.evaluator.agree", "import engine.fhir.read")],
+)
+def test_reading_records_and_evaluating_are_strangers(tree: Path, module: str, statement: str) -> None:
+    (name,) = (contract["name"] for contract in CONTRACTS if contract["id"] == "engine-layers")
+
+    check_planted(tree, "engine-layers", name, module, statement)

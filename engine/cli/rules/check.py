@@ -12,6 +12,7 @@ from engine.cli.invocation import FAULT, GOOD
 from engine.cli.rules.folder import folder_option, today_option
 from engine.evaluator.audit import INDICATION
 from engine.evaluator.inspection import Inspection, inspect_rules
+from engine.fhir.terminology import faults_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,12 +30,14 @@ Exit codes: 0 nothing is wrong; 1 the packs are refused; 2 wrong usage."""
 @folder_option
 @click.pass_context
 def check(ctx: click.Context, *, folder: Path, today: date, unlocked: bool) -> None:
-    """Check the rule packs: shapes, names, conditions, cases, reviews, lock and the limits of the engines.
+    """Check the rule packs: shapes, names, conditions, cases, reviews, lock, engines' limits and the tables for FHIR.
 
     Every fault is told with file, line, column, code and what to write instead. Then follows what a reviewer has to
     know: what is assumed while it is unknown, and which hazards may stay unknown behind an answer.
     """
     found = inspect_rules(folder, today, is_locked=not unlocked)
+    if found.book is not None:
+        found.faults = sorted({*found.faults, *faults_of(found.book.reference_files, found.book.facts)})
     for line in [*_faults(folder, "faults", found.faults), *_faults(folder, "warnings", found.warnings)]:
         click.echo(line)
     if not found.faults:

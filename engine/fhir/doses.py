@@ -1,0 +1,79 @@
+"""A dose a day in mg, where a record states amount and timing; the strength of a tablet is no dose."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from engine.fhir import shape
+
+if TYPE_CHECKING:
+    from engine.fhir.bundle import Resource
+    from engine.fhir.terminology import Terminology
+
+_MG = "mg"
+_ORDERED_DOSE = "ordered-dose"
+_HOURS = {"h": Fraction(1), "d": Fraction(24), "wk": Fraction(168)}
+_A_DAY = Fraction(24)
+_KEPT = Decimal("0.01")
+
+
+def daily_dose(resource: Resource, terminology: Terminology) -> tuple[Decimal | None, bool]:
+    """Give the dose a day in mg, and whether a dose came that is none in mg.
+
+    None where amount or timing is missing, where it is taken as needed, and where there are several instructions, of
+    which nobody knows whether they add up.
+    """
+    instructions = shape.elements(resource.data.get("dosageInstruction") or resource.data.get("dosage"))
+    if len(instructions) != 1:
+        return None, False
+    instruction = instructions[0]
+    amount, is_unitless = _amount(instruction, terminology)
+    times = _times_per_day(instruction, terminology)
+    is_as_needed = (
+        bool(shape.count_choices(instruction, "asNeeded")) and instruction.get("asNeededBoolean") is not False
+    )
+    if amount is None or times is None or is_as_needed:
+        return None, is_unitless
+    exact = Fraction(amount) * times
+    dose = (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(_KEPT).normalize()
+    return (Decimal(f"{dose:f}") if dose > 0 else None), is_unitless
+
+
+def _amount(instruction: shape.Element, terminology: Terminology) -> tuple[Decimal | None, bool]:
+    """Give the one amount in mg: under doseAndRate (R4), directly under the dosage, or in an extension of the order."""
+    quantities = [each.get("doseQuantity") for each in shape.elements(instruction.get("doseAndRate"))]
+    quantities.append(instruction.get("doseQuantity"))
+    quantities += [
+        extension.get("valueQuantity")
+        for extension in shape.elements(instruction.get("extension"))
+        if shape.text(extension.get("url")).endswith(_ORDERED_DOSE)
+    ]
+    found = [quantity for quantity in map(shape.element, quantities) if quantity]
+    amounts = {_in_mg(quantity, terminology) for quantity in found}
+    known = amounts - {None}
+    return (known.pop() if len(known) == 1 and len(amounts) == 1 else None), None in amounts
+
+
+def _in_mg(quantity: shape.Element, terminology: Terminology) -> Decimal | None:
+    units = {shape.text(quantity.get(key)) for key in ("code", "unit")} - {""}
+    if not units or {terminology.units.get(unit, "") for unit in units} != {_MG} or quantity.get("comparator"):
+        return None
+    return shape.number(quantity.get("value"))
+
+
+def _times_per_day(instruction: shape.Element, terminology: Terminology) -> Fraction | None:
+    timing = shape.element(instruction.get("timing"))
+    repeat = shape.element(timing.get("repeat"))
+    if not repeat:
+        codes = [shape.code(c.get("code")) for c in shape.elements(shape.element(timing.get("code")).get("coding"))]
+        times = {terminology.timing[code] for code in codes if code in terminology.timing}
+        return Fraction(times.pop()) if len(times) == 1 else None
+    if "frequencyMax" in repeat or "periodMax" in repeat:
+        return None
+    frequency, period = (shape.number(repeat.get(key)) for key in ("frequency", "period"))
+    hours = _HOURS.get(shape.text(repeat.get("periodUnit")))
+    if frequency is None or period is None or hours is None or frequency <= 0 or period <= 0:
+        return None
+    return Fraction(frequency) * _A_DAY / (Fraction(period) * hours)

@@ -1,0 +1,82 @@
+"""Patient: age, sex at birth, and whether the patient has died."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.fhir import moment, shape
+from engine.fhir.reading import DECEASED, Sourced
+
+if TYPE_CHECKING:
+    from engine.fhir.bundle import Resource
+    from engine.fhir.record import Record
+
+_AGE = "age_years"
+_ELEMENT = "element"
+
+
+def read_patients(record: Record) -> None:
+    """Read the Patient; a record holds one at most, once the resources of others are left out."""
+    for patient in record.of_kind("Patient"):
+        record.note_shape(patient)
+        _read_age(patient, record)
+        _read_sex(patient, record)
+        if _has_died(patient, record):
+            record.notes.note(DECEASED, f"{patient.name}.deceased")
+
+
+def _read_age(patient: Resource, record: Record) -> None:
+    written = patient.data.get("birthDate")
+    if written is None or not record.knows(_AGE):
+        return
+    path = f"{patient.name}.birthDate"
+    birth = moment.read_moment(written)
+    if birth is None:
+        record.notes.note("fhir/malformed", path, _AGE, "unusable")
+        return
+    youngest, oldest = (moment.completed_years(day, record.as_of) for day in (birth.last, birth.first))
+    low, high = record.definitions[_AGE].range or (0, 0)
+    if youngest != oldest:
+        record.notes.note("fhir/date-imprecise", path, _AGE)
+    elif youngest < low or birth.first > record.as_of:
+        record.notes.note("fhir/date-future", path, _AGE)
+    elif youngest > high:
+        record.notes.note("fhir/implausible", path, _AGE)
+    else:
+        unit = record.definitions[_AGE].unit
+        record.notes.facts[_AGE] = Sourced(youngest, unit=unit, sources=(patient.name,), matched_by=_ELEMENT)
+
+
+def _read_sex(patient: Resource, record: Record) -> None:
+    """Read the sex at birth from its own extension; gender and other kinds of sex only suggest it."""
+    said: dict[tuple[str, str], set[str]] = {}
+    for row in record.terminology.patient:
+        codes = {shape.code(patient.data.get(row.element))}
+        for extension in shape.extensions(patient.data, row.element):
+            found = shape.choice(extension, "value")
+            if found is not None:
+                codes |= _codes(found[1])
+        if row.code in codes and record.knows(row.fact):
+            said.setdefault((row.fact, row.certainty), set()).add(row.value)
+    for (fact, certainty), values in sorted(said.items()):
+        path = f"{patient.name}.{'extension' if certainty == 'sets' else 'gender'}"
+        if certainty == "sets" and len(values) == 1:
+            record.notes.facts[fact] = Sourced(min(values), sources=(patient.name,), matched_by=_ELEMENT)
+        elif (fact, "sets") not in said or len(said[fact, "sets"]) > 1:
+            code = "fhir/conflict" if certainty == "sets" else "fhir/needs-confirmation"
+            for value in sorted(values):
+                record.notes.suggest(fact, value, code, path)
+
+
+def _codes(value: object) -> set[str]:
+    told = shape.element(value)
+    codings = shape.elements(told.get("coding")) or [told]
+    return {shape.code(each.get("code")) for each in codings} | {shape.code(value)}
+
+
+def _has_died(patient: Resource, record: Record) -> bool:
+    """Say whether the patient had died by the day of the evaluation; a death whose day is not known counts."""
+    if shape.text(patient.data.get("deceasedBoolean")).lower() == "true" or patient.data.get("deceasedBoolean") is True:
+        return True
+    day = moment.read_moment(patient.data.get("deceasedDateTime"))
+    return day is not None and day.first <= record.as_of

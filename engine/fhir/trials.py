@@ -1,0 +1,133 @@
+"""Trials of antidepressants and augmentation agents: one for each ingredient, with what the record says and no more.
+
+Requests rarely carry a dose and stay active for years, so most trials cannot be judged; what is missing is named.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.fhir import moment
+from engine.fhir.reading import TRIALS, Sourced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from decimal import Decimal
+
+    from engine.fhir.drugs import TrialDrug
+    from engine.fhir.medications import Exposure
+    from engine.fhir.record import Record
+
+_TAKING, _PLANNED = "taking", "planned"
+_NEVER_READ = ("weeks_at_adequate_dose", "adherence", "outcome")
+"""Nothing that is read states them."""
+_CONCOMITANT, _CLASS = "concomitant_oral_ad", "oral_ad_class"
+
+
+def read_trials(exposures: Sequence[Exposure], record: Record) -> None:
+    """Read one trial for each ingredient. Without any the fact is missing: a record is no complete history."""
+    if not record.knows(TRIALS):
+        return
+    by_ingredient: dict[str, list[Exposure]] = {}
+    for exposure in exposures:
+        for ingredient in exposure.ingredients & record.terminology.drugs.trials.keys():
+            by_ingredient.setdefault(ingredient, []).append(exposure)
+    trials = []
+    for ingredient, those in sorted(by_ingredient.items()):
+        drug = record.terminology.drugs.trials[ingredient]
+        real = [each for each in those if each.standing != _PLANNED]
+        for each in those:
+            if each.standing == _PLANNED:
+                record.suggest(TRIALS, drug.drug, "planned", f"{each.source}.intent")
+        if drug.certainty == "suggests":
+            why = drug.why or record.terminology.reasons["augmentation"]
+            for each in real:
+                path = f"{each.source}.medication"
+                record.notes.suggest(TRIALS, drug.drug, "fhir/needs-confirmation", path, why)
+        elif real:
+            trials.append(_trial(drug, real, record))
+    if trials:
+        matched = {each.matched_by for each in exposures}
+        sources = tuple(sorted({each.source for each in exposures}))
+        record.notes.facts[TRIALS] = Sourced(trials, sources=sources, matched_by=max(matched))
+
+
+def _trial(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> dict[str, object]:
+    trial: dict[str, object] = {"drug": drug.drug}
+    if drug.rxnorm:
+        trial["rxnorm"] = drug.rxnorm
+    dose = _highest_dose(drug, exposures)
+    if dose is not None:
+        trial["max_dose_mg"] = dose
+    trial |= _dates(drug, exposures, record)
+    missing = [name for name in ("max_dose_mg",) if name not in trial] + list(_NEVER_READ)
+    is_inadequate = dose is not None and drug.minimum_daily_dose_mg is not None and dose < drug.minimum_daily_dose_mg
+    _note_missing(trial, exposures, record)
+    return trial | {
+        "sources": sorted({each.source for each in exposures}),
+        "adequacy": "inadequate" if is_inadequate else "cannot tell",
+        "missing": missing,
+    }
+
+
+def _highest_dose(drug: TrialDrug, exposures: Iterable[Exposure]) -> Decimal | None:
+    """Give the highest daily dose, if every record of the drug has one: an unknown dose may be the highest."""
+    doses = [each.daily_dose_mg if len(each.ingredients) == 1 else None for each in exposures]
+    known = [dose for dose in doses if dose is not None]
+    return max(known) if drug.is_daily and known and len(known) == len(doses) else None
+
+
+def _dates(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> dict[str, object]:
+    """Give start, end and whether it goes on; each only where all records of the drug allow to say so."""
+    dates: dict[str, object] = {}
+    starts = [each.start.day if each.start else None for each in exposures]
+    for each, day in zip(exposures, starts, strict=True):
+        if day is None:
+            code = "fhir/date-missing" if each.start is None else "fhir/date-imprecise"
+            record.notes.note(code, each.source, TRIALS, "noted")
+    known = [day for day in starts if day is not None]
+    if len(known) == len(starts):
+        dates["start_date"] = min(known).isoformat()
+    if _is_ongoing(drug, exposures, record):
+        return dates | {"ongoing": True}
+    ends = [each.end for each in exposures]
+    stated = [end for end in ends if end is not None]
+    if len(stated) == len(ends) and not any(each.standing == _TAKING for each in exposures):
+        dates |= {"end_date": max(stated).isoformat(), "ongoing": False}
+    return dates
+
+
+def _is_ongoing(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> bool:
+    """Say whether the newest record is a recent one that the drug is taken; else an active one only suggests it."""
+    active = [each for each in exposures if each.standing == _TAKING]
+    recent = [each for each in active if each.is_recent(record) and each.end is None]
+    told = [each.told for each in exposures if each.told is not None]
+    newest = set(moment.newest(told))
+    reason = "superseded"
+    if recent and all(each in active for each in exposures if each.told in newest):
+        _suggest_companion(drug, recent, record)
+        return True
+    if not recent:
+        reason = "old" if any(each.told for each in active) else "undated"
+    for each in active:
+        record.suggest(TRIALS, drug.drug, reason, f"{each.source}.status")
+    return False
+
+
+def _suggest_companion(drug: TrialDrug, recent: Iterable[Exposure], record: Record) -> None:
+    """Suggest that the drug goes on beside esketamine: that it is taken now does not say so."""
+    if not drug.counts_as_oral_ad:
+        return
+    for each in recent:
+        path = f"{each.source}.medication"
+        for fact, value in ((_CONCOMITANT, "yes"), (_CLASS, drug.drug_class)):
+            if record.knows(fact):
+                record.suggest(fact, value, "companion", path)
+
+
+def _note_missing(trial: dict[str, object], exposures: Iterable[Exposure], record: Record) -> None:
+    for each in exposures:
+        path = f"{each.source}.dosage"
+        if "max_dose_mg" not in trial:
+            record.notes.note("fhir/unit" if each.has_unitless_dose else "fhir/dose-missing", path, TRIALS)
+        record.notes.note("fhir/duration-missing", path, TRIALS)

@@ -1,0 +1,208 @@
+"""Records in whatever they come in: what can be read of the envelope is read, and the rest is said."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from engine.errors import FactError
+from engine.fhir.bundle import parse
+from engine.fhir.read import split
+from tests.unit.fhir_record import (
+    SUBJECT,
+    TERMINOLOGY,
+    Json,
+    bundle,
+    concept,
+    condition,
+    issues,
+    of,
+    patient,
+    pressure,
+    reading,
+    value,
+)
+
+ICH = condition("c", concept("sct 274100004"))
+REFUTED = condition("c", concept("sct 274100004"), verified="refuted")
+FACT = "intracerebral_hemorrhage_history"
+
+
+def test_numbers_are_read_as_they_were_written() -> None:
+    assert parse(b'{"a": 15.68, "b": 3}') == {"a": Decimal("15.68"), "b": 3}
+
+
+def test_lines_of_a_bulk_export_are_a_list() -> None:
+    assert parse(b'{"a": 1}\n\n{"b": 2}\n') == [{"a": 1}, {"b": 2}]
+    assert parse(b'{\n"a": 1}\n') == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty"),
+        (b"\xff", "is not UTF-8"),
+        (b"{", "is not JSON: expecting property name"),
+        (b'{"a": 1}\n{"a"', "line 2"),
+        (b'{"a": 1, "a": 2}', "a key twice"),
+        (b'{"a": NaN}', "holds NaN"),
+        (b'{"a": %s}' % (b"1" * 65), "more than 64 characters"),
+        (b"[" * 101 + b"]" * 101, "deeper than 100"),
+        (b"[" * 100_000, "deeper than 100"),
+    ],
+)
+def test_what_is_not_json_is_refused(data: bytes, words: str) -> None:
+    with pytest.raises(FactError) as caught:
+        parse(data)
+
+    assert words in caught.value.violations[0].message
+
+
+def test_a_hundred_levels_are_deep_enough() -> None:
+    assert parse(b"[" * 100 + b"]" * 100)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        bundle(patient(), ICH),
+        {"resourceType": "Bundle", "entry": [{"resource": patient()}, {"resource": ICH}]},
+        {"resourceType": "Bundle", "entry": [patient(), ICH]},
+        {"resourceType": "Bundle", "entry": {"resource": bundle(patient(), ICH)}},
+        {"resourceType": "Bundle", "entry": [{"resource": [ICH]}, {"search": {"mode": "match"}}, 7, None]},
+        [patient(), ICH],
+        ICH,
+        {"patient": patient(), "conditions": bundle(ICH), "vitals": None, "-user": {"resourceType": "Practitioner"}},
+        {"hook": "patient-view", "context": {"patientId": "p1"}, "prefetch": {"a": patient(), "b": [ICH]}},
+        bundle(patient(), bundle(ICH)),
+    ],
+)
+def test_a_record_may_come_in_any_envelope(content: Json | list[Json]) -> None:
+    assert value(of(content), FACT) == "yes"
+
+
+@pytest.mark.parametrize("content", [7, "x", None, [3], {"resourceType": 5}, {"a": {"b": 1}}])
+def test_what_is_no_record_is_read_as_nothing(content: object) -> None:
+    read = of(content)
+
+    assert not read.facts
+    assert issues(read) == {("malformed", "ignored")}
+
+
+def test_entries_that_are_the_resource_are_read_and_noted() -> None:
+    assert ("malformed", "noted") in issues(of({"resourceType": "Bundle", "entry": [patient(), ICH]}))
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "Patient/p1",
+        " Patient/p1 ",
+        "https://ehr.example.org/r4/Patient/p1",
+        "https://ehr.example.org/r4/Patient/p1/_history/3",
+        "urn:uuid:0b8e",
+        "urn:uuid:p1",
+    ],
+)
+def test_a_subject_may_be_written_in_many_ways(reference: str) -> None:
+    entries = [
+        {"fullUrl": "urn:uuid:0b8e", "resource": patient()},
+        {"resource": {**ICH, "subject": {"reference": reference}}},
+    ]
+
+    assert value(of({"resourceType": "Bundle", "entry": entries}), FACT) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("subject", "code"),
+    [
+        ({"reference": "Patient/other"}, "wrong-patient"),
+        ({"reference": "Pateint/p1"}, "subject-unresolved"),
+        ({"reference": "Group/p1"}, "subject-unresolved"),
+        ({"reference": "urn:uuid:unknown"}, "subject-unresolved"),
+        ({"display": "somebody"}, "subject-unresolved"),
+        (None, "subject-unresolved"),
+    ],
+)
+def test_what_belongs_to_another_or_to_nobody_is_ignored(subject: object, code: str) -> None:
+    read = reading(patient(), {**ICH, "subject": subject})
+
+    assert value(read, FACT) is None
+    assert (code, "ignored") in issues(read)
+
+
+def test_a_record_of_several_patients_needs_to_be_told_which() -> None:
+    several = bundle(patient(), {**patient(), "id": "p2"}, ICH)
+
+    assert of(several).facts == {}
+    assert value(of(several, who="Patient/p1"), FACT) == "yes"
+    assert value(of(several, who="p2"), FACT) is None
+
+
+def test_a_record_without_a_patient_is_of_the_one_it_refers_to() -> None:
+    assert of(bundle(ICH)).patient == "p1"
+
+
+def test_the_patients_of_a_bulk_export_are_split() -> None:
+    second = {**ICH, "id": "d", "subject": {"reference": "Patient/p2"}}
+    parts = split([patient(), {**patient(), "id": "p2"}, ICH, second], terminology=TERMINOLOGY)
+
+    assert sorted(parts) == ["p1", "p2"]
+    assert [f.sources for n, f in of(parts["p2"], who="p2").facts.items() if n == FACT] == [("Condition/d",)]
+
+
+def test_a_resource_that_comes_twice_counts_once_and_its_newer_version() -> None:
+    old = {**ICH, "meta": {"lastUpdated": "2024-01-01"}, "verificationStatus": {"coding": [{"code": "refuted"}]}}
+    new = {**ICH, "meta": {"lastUpdated": "2025-01-01"}}
+
+    assert value(reading(patient(), old, new), FACT) == "yes"
+    assert value(reading(patient(), new, old), FACT) == "yes"
+
+
+def test_an_outcome_is_no_data() -> None:
+    outcome = {"resourceType": "OperationOutcome", "issue": []}
+    found = {"resourceType": "Bundle", "total": 0, "entry": [{"resource": outcome, "search": {"mode": "outcome"}}]}
+    read = of({"patient": patient(), "conditions": found})
+
+    assert issues(read) == {("outcome", "noted")}
+
+
+@pytest.mark.parametrize("part", [{"link": [{"relation": "next", "url": "x"}]}, {"total": 3}, {"total": "3"}])
+def test_no_negative_follows_from_a_page(part: Json) -> None:
+    whole = reading(patient(), REFUTED, total=2)
+    page = reading(patient(), REFUTED, **part)
+
+    assert value(whole, FACT) == "no"
+    assert value(page, FACT) is None
+    assert ("history-incomplete", "noted") in issues(page)
+
+
+def test_a_list_where_an_object_is_due_is_read_and_noted() -> None:
+    odd = {**ICH, "subject": [SUBJECT], "category": {"coding": [{"code": "problem-list-item"}]}}
+    read = reading(patient(), odd)
+
+    assert value(read, FACT) == "yes"
+    assert ("malformed", "noted") in issues(read)
+
+
+def test_claims_and_imaging_are_passed_over_without_an_issue() -> None:
+    kinds = ("Claim", "ExplanationOfBenefit", "ImagingStudy")
+    assert not reading(patient(), *({"resourceType": kind, "id": "x"} for kind in kinds)).issues
+
+
+def test_spaces_in_systems_and_dates_do_not_matter() -> None:
+    coding = {"system": "http: //snomed.info/sct ", "code": " 274100004 "}
+    read = reading(patient(), condition("c", {"coding": [coding]}, onsetDateTime="2023-05-21T02: 19: 13.000Z"))
+
+    assert read.facts[FACT].date == "2023-05-21"
+
+
+def test_a_reference_to_two_resources_leads_to_neither() -> None:
+    entries = [
+        {"fullUrl": "urn:uuid:1", "resource": patient()},
+        {"fullUrl": "urn:uuid:1", "resource": {**patient(), "id": "p2"}},
+        {"resource": {**pressure("b", 120, 80), "subject": {"reference": "urn:uuid:1"}}},
+    ]
+
+    assert value(of({"resourceType": "Bundle", "entry": entries}, who="p1"), "sbp_mmHg") is None
