@@ -43,17 +43,21 @@ def render_decisions(items: Sequence[tuple[str, Decision]]) -> str:
             says about who the patient is.
 
     """
-    cases = [_Case(f"c{number}", name, decision) for number, (name, decision) in enumerate(items, 1)]
+    cases = [Case(f"c{number}", name, decision) for number, (name, decision) in enumerate(items, 1)]
     return environment().get_template("page.html.j2").render(cases=cases)
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A criterion at its place on the page. `is_deciding`: it holds the status down."""
+class Entry:
+    """A criterion at its place on the page.
+
+    `is_deciding`: it holds the status down. `options` names the options it speaks to, where they share one place.
+    """
 
     anchor: str
     finding: CriterionFinding
     is_deciding: bool
+    options: tuple[str, ...] = ()
 
     @property
     def has_origins(self) -> bool:
@@ -62,24 +66,24 @@ class _Entry:
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
     """A line of the plan, the dosing, the monitoring or the notes; `entry` is its criterion, if the decision has it."""
 
     item: ShownItem
-    entry: _Entry | None
+    entry: Entry | None
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """The criteria on one side of the argument."""
 
     side: str
     heading: str
-    entries: tuple[_Entry, ...]
+    entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True)
-class _Option:
+class Option:
     """One option in reading order."""
 
     anchor: str
@@ -91,35 +95,37 @@ class _Option:
         return tuple(s for s in self.answer.could_be if s != self.answer.status)
 
     @cached_property
-    def entries(self) -> tuple[_Entry, ...]:
+    def entries(self) -> tuple[Entry, ...]:
+        """Its criteria as they were listed."""
         why_not = set(self.answer.why_not)
         return tuple(
-            _Entry(f"{self.anchor}-{number}", finding, finding.id in why_not)
+            Entry(f"{self.anchor}-{number}", finding, finding.id in why_not)
             for number, finding in enumerate(self.answer.criteria, 1)
         )
 
     @property
-    def deciding(self) -> tuple[_Entry, ...]:
+    def deciding(self) -> tuple[Entry, ...]:
+        """The criteria that hold its status down."""
         return tuple(e for e in self.entries if e.is_deciding)
 
     @cached_property
-    def shown(self) -> tuple[tuple[str, tuple[_Line, ...]], ...]:
+    def shown(self) -> tuple[tuple[str, tuple[Line, ...]], ...]:
         """Pairs of heading and lines; only those with lines."""
         entries = {e.finding.id: e for e in self.entries if e.finding.side == "informing"}
         sections = (
-            (heading, tuple(_Line(item, entries.get(item.id)) for item in getattr(self.answer, place)))
+            (heading, tuple(Line(item, entries.get(item.id)) for item in getattr(self.answer, place)))
             for place, heading in _SHOWN.items()
         )
         return tuple((heading, lines) for heading, lines in sections if lines)
 
     @property
-    def ledger(self) -> Mapping[str, tuple[_Group, ...]]:
+    def ledger(self) -> Mapping[str, tuple[Group, ...]]:
         """The argument, side by side, and what belongs to no side; only what has criteria."""
         places = ((place, tuple(self._groups(sides))) for place, sides in _LEDGER.items())
         return {place: groups for place, groups in places if groups}
 
     @cached_property
-    def not_met(self) -> tuple[_Entry, ...]:
+    def not_met(self) -> tuple[Entry, ...]:
         """What would have spoken for the option, is not met, and decides nothing, such as another indication."""
         return tuple(
             e
@@ -127,7 +133,7 @@ class _Option:
             if e.finding.side == "against" and e.finding.truth == "not_met" and not e.finding.is_reported
         )
 
-    def _groups(self, sides: Words) -> Iterator[_Group]:
+    def _groups(self, sides: Words) -> Iterator[Group]:
         """Criteria by side, deciding ones first, without those that have another place."""
         placed = {e.anchor for e in self.not_met}
         placed |= {line.entry.anchor for _, lines in self.shown for line in lines if line.entry}
@@ -135,11 +141,11 @@ class _Option:
             found = [e for e in self.entries if e.finding.side == side and e.anchor not in placed]
             if found:
                 found.sort(key=lambda e: (not e.is_deciding, not e.finding.is_reported))
-                yield _Group(side, heading, tuple(found))
+                yield Group(side, heading, tuple(found))
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """One decision in reading order. `anchor` begins every anchor of it: nothing that a caller wrote becomes one."""
 
     anchor: str
@@ -147,23 +153,25 @@ class _Case:
     decision: Decision
 
     @cached_property
-    def options(self) -> tuple[_Option, ...]:
+    def options(self) -> tuple[Option, ...]:
         """The options in the order of the decision; one that it leaves out comes last."""
         order = {option: place for place, option in enumerate(self.decision.option_order)}
         answers = sorted(self.decision.options, key=lambda o: order.get(o.option, len(order)))
-        return tuple(_Option(f"{self.anchor}-o{number}", answer) for number, answer in enumerate(answers, 1))
+        return tuple(Option(f"{self.anchor}-o{number}", answer) for number, answer in enumerate(answers, 1))
 
     @cached_property
-    def triage(self) -> tuple[_Entry, ...]:
+    def triage(self) -> tuple[Entry, ...]:
+        """The criteria behind the suicide-risk level."""
         return self._entries("t", self.decision.triage.criteria)
 
     @cached_property
-    def coverage(self) -> tuple[_Entry, ...]:
+    def coverage(self) -> tuple[Entry, ...]:
+        """The criteria behind the payer's answer; none without a payer."""
         return self._entries("p", self.decision.coverage.criteria if self.decision.coverage else ())
 
-    def _entries(self, prefix: str, findings: Sequence[CriterionFinding]) -> tuple[_Entry, ...]:
+    def _entries(self, prefix: str, findings: Sequence[CriterionFinding]) -> tuple[Entry, ...]:
         return tuple(
-            _Entry(f"{self.anchor}-{prefix}{number}", f, is_deciding=False) for number, f in enumerate(findings, 1)
+            Entry(f"{self.anchor}-{prefix}{number}", f, is_deciding=False) for number, f in enumerate(findings, 1)
         )
 
     @property
@@ -213,10 +221,13 @@ class _Case:
             yield from entry.finding.facts
 
     def label(self, fact: str) -> str:
+        """Give a fact's name as a sentence has it."""
         return self.labels.get(fact) or fact.replace("_", " ")
 
     def option_title(self, option: str) -> str:
+        """Give an option's title; its id where the decision has no such option."""
         return next((o.answer.title for o in self.options if o.answer.option == option), option)
 
     def purposes(self, question: Question) -> str:
+        """Say what the answer to a question is for."""
         return ", ".join(_PURPOSES.get(p) or self.option_title(p) for p in question.purposes)
