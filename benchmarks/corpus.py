@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,20 +28,16 @@ from engine.pack.load import load_rules
 from server.build import engine_manifest
 from server.config import LogSettings
 from server.contract import file_descriptor_set
-from server.convert.messages import enum_number
+from server.convert.asking import write_history
 from server.evaluation import Asked, Call, Circumstances, decide, read_asked
 from server.faults import Fault
 from server.opening import open_ledger
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
-from server.pb.eligibility.v1 import patient_pb2
 from server.recording import LogRecorder, Situation
 from server.rules_in_force import LoadedRules, rules_digest
 from tests.property.patients import Patients
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import FieldDescriptor
-    from google.protobuf.message import Message
-
     from tests.property.patients import Patient
 
 RULES = Path(__file__).parents[1] / "rules"
@@ -64,37 +60,8 @@ def request_of(patient: Patient, number: int) -> bytes:
         purpose=service_pb2.PURPOSE_TEST,
         view=number % 3,  # type: ignore[arg-type]
     )
-    for area in patient_pb2.PatientHistory.DESCRIPTOR.fields:
-        if area.name != "fact_provenance":
-            _fill(getattr(message.patient_history, area.name), patient.facts, message.patient_history.fact_provenance)
+    message.patient_history.CopyFrom(write_history(patient.facts))
     return message.SerializeToString()
-
-
-def _fill(message: Message, facts: dict[str, Any], provenance: Any) -> None:  # noqa: ANN401 - a map of messages
-    for field in message.DESCRIPTOR.fields:
-        if field.name not in facts:
-            continue
-        value = facts[field.name]
-        if isinstance(value, dict) and "value" in value:
-            provenance[field.name].date, provenance[field.name].source = value["date"], value["source"]
-            value = value["value"]
-        if field.message_type is None:
-            setattr(message, field.name, _scalar(field, value))
-            continue
-        wrapper = getattr(message, field.name)
-        wrapper.SetInParent()
-        items = field.message_type.fields_by_name["items"]
-        for item in value:
-            if items.message_type is None:
-                wrapper.items.append(_scalar(items, item))
-            else:
-                _fill(wrapper.items.add(), item, provenance)
-
-
-def _scalar(field: FieldDescriptor, value: Any) -> Any:  # noqa: ANN401 - any field's value
-    if field.enum_type is not None:
-        return enum_number(field.enum_type, value)
-    return value.isoformat() if isinstance(value, date) else value
 
 
 @click.command()

@@ -23,8 +23,14 @@ from engine.ledger.log import Blob, Digests
 from engine.pack.load import load_rules
 from server import reflection
 from server.build import engine_manifest
-from server.config import Settings, SettingsError, split_address
+from server.cds_hooks.application import Surroundings
+from server.cds_hooks.clinician import ClinicianPage
+from server.cds_hooks.face import Face
+from server.cds_hooks.words import load_words
+from server.config import MIB, Settings, SettingsError, split_address
 from server.contract import file_descriptor_set
+from server.deciding import Decider
+from server.desk import LocalDesk
 from server.evaluation import Circumstances
 from server.faults import overloaded
 from server.health import ENGINES, LEDGER, PACKS, Health
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from engine.pack.book import RuleBook
     from server.tracing import Tracing
 
 TRANSPORT_MARGIN = 4
@@ -128,12 +135,18 @@ class Server:
             with self._rules.reading() as rules:
                 return digests(rules)
 
-        self._eligibility = eligibility.Eligibility(
+        self._decider = Decider(
             settings=self._settings,
             rules=self._rules,
             recorder=recorder or LogRecorder(self.ledger, digests, time.monotonic),
             circumstances=self._circumstances,
             health=self._health,
+            metrics=self.metrics,
+        )
+        self._eligibility = eligibility.Eligibility(
+            settings=self._settings,
+            rules=self._rules,
+            decider=self._decider,
             metrics=self.metrics,
             items=self._items,
             streams=self._streams,
@@ -154,6 +167,34 @@ class Server:
         )
         self._grpc = self._build()
         self.port = self._bind()
+        self._face = self._build_face() if self._settings.cds_listen else None
+
+    def _build_face(self) -> Face:
+        """Build the CDS Hooks face. Raises: SettingsError, RulePackError."""
+        words = load_words(self._settings.rules)
+        with self._rules.reading() as rules:
+            dictionary = rules.book.dictionary
+        return Face(
+            self._settings,
+            desk=LocalDesk(self._decider, self.ledger, self._decision_log, time.monotonic),
+            page=ClinicianPage(self._book, words, self.ledger.origin),
+            words=words,
+            dictionary=dictionary,
+            around=Surroundings(
+                log=self._log,
+                metrics=self.metrics,
+                packs=self._pack_versions,
+                is_serving=lambda: not self.ledger.alarms(),
+                on_unexpected=self._tell_unexpected,
+            ),
+        )
+
+    def _book(self) -> RuleBook:
+        with self._rules.reading() as rules:
+            return rules.book
+
+    def _pack_versions(self) -> dict[str, str]:
+        return {pack.id: pack.header.version for pack in self._book().packs.values()}
 
     def _register(self, loaded: LoadedRules) -> LoadedRules:
         """Register what the rules are made of, so that nothing is decided by rules that the log cannot show."""
@@ -168,6 +209,8 @@ class Server:
         self._grpc.start()
         self._health.start()
         self._watcher.start()
+        if self._face is not None:
+            self._face.start()
         if not self._settings.no_verify:
             self._verifier.start()
         if self._settings.metrics_listen:
@@ -179,6 +222,7 @@ class Server:
             self._log.info(
                 "serving",
                 port=self.port,
+                cds_port=self._face.port if self._face else None,
                 engines=self._settings.engines,
                 rules=rules.digest,
                 packs=rules.pack_digests(),
@@ -214,7 +258,11 @@ class Server:
         """Stop: tell health, take in nothing new, let calls in work end within `grace` seconds, let go of all."""
         self._health.drain()
         self._eligibility.drain()
-        self._grpc.stop(self._settings.grace if grace is None else grace).wait()
+        seconds = self._settings.grace if grace is None else grace
+        ended = self._grpc.stop(seconds)
+        if self._face is not None:
+            self._face.stop(seconds)
+        ended.wait()
         self._ended.set()
         if self._verifier.is_alive():
             self._verifier.join()
@@ -245,7 +293,7 @@ class Server:
         if self._tracing is not None:
             layers.append(self._tracing.around)
         layers += [Errors(self._tell_unexpected).around, Authenticator(self._settings, time.monotonic).around]
-        limit = TRANSPORT_MARGIN * self._settings.max_message_bytes
+        limit = max(TRANSPORT_MARGIN * self._settings.max_message_bytes, self._settings.max_fhir_bytes + MIB)
         server = grpc.server(
             self._calls,
             interceptors=[Layers(layers, self._refuse)],

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 MAX_RECORDS = 200
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+ACCEPTABLE = ("ES384", "RS384", "ES256", "ES512", "RS256", "RS512", "PS256", "PS384", "PS512", "EdDSA")
+"""Signatures of the CDS Hooks face's tokens: asymmetric ones only. Source: RFC 7518, CDS Hooks 2.0."""
 ENVIRONMENT_PREFIX = "ELIGIBILITY"
 
 
@@ -68,6 +71,7 @@ class Settings(LogSettings):
     jwks: str = ""
     metrics_listen: str = ""
     max_message_bytes: int = MIB
+    max_fhir_bytes: int = 16 * MIB
     max_concurrent: int = 256
     max_trials: int = 100
     max_streams: int = 16
@@ -78,6 +82,16 @@ class Settings(LogSettings):
     grace: float = 25.0
     tracing: bool = False
     no_verify: bool = False
+    cds_listen: str = ""
+    cds_url: str = ""
+    cds_clients: Path | None = None
+    cds_origins: tuple[str, ...] = ()
+    cds_algorithms: tuple[str, ...] = ("ES384", "RS384")
+    cds_max_body_bytes: int = 16 * MIB
+    cds_max_concurrent: int = 64
+    cds_deadline_ms: int = 450
+    cds_fetch_ms: int = 200
+    cds_quiet: float = 86_400.0
 
 
 _TEXT = click.STRING
@@ -148,6 +162,7 @@ def _options() -> list[click.Parameter]:
         _option("--jwks", _TEXT, "Keys of the issuer: a file or an https address."),
         _option("--metrics-listen", _TEXT, "Address and port of the metrics page; empty for none."),
         _option("--max-message-bytes", click.IntRange(1024, 64 * MIB), "Largest request, in bytes."),
+        _option("--max-fhir-bytes", click.IntRange(1024, 64 * MIB), "Largest request with a FHIR record, in bytes."),
         _option("--max-concurrent", click.IntRange(1, 100_000), "Calls in work or waiting; more are pushed back."),
         _option("--max-trials", click.IntRange(1, MAX_RECORDS), "Most trials in one patient's history."),
         _option("--max-streams", click.IntRange(1, 1000), "Streams open at once; more are pushed back."),
@@ -160,6 +175,29 @@ def _options() -> list[click.Parameter]:
         _option("--grace", click.FloatRange(0, 3600), "Seconds that calls in work get at shutdown."),
         _option("--no-verify", None, "Do not verify the decision log in the background after the start."),
         _option("--tracing", None, "Send OpenTelemetry traces; needs the `tracing` extra."),
+        *_cds_options(),
+    ]
+
+
+def _cds_options() -> list[click.Parameter]:
+    return [
+        _option("--cds-listen", _TEXT, "Address and port of the CDS Hooks face; empty for none."),
+        _option("--cds-url", _TEXT, "Its public base address, which tokens name in `aud`: https, or http on loopback."),
+        _option("--cds-clients", _FILE, "The clients it trusts, JSON, with their keys."),
+        _option("--cds-origins", _TEXT, "Origin of a browser client that may call it. Repeatable.", multiple=True),
+        _option(
+            "--cds-algorithms",
+            click.Choice(ACCEPTABLE),
+            "Signature of tokens that it takes. Repeatable.",
+            multiple=True,
+        ),
+        _option("--cds-max-body-bytes", click.IntRange(1024, 64 * MIB), "Largest body of a call, in bytes."),
+        _option("--cds-max-concurrent", click.IntRange(1, 10_000), "HTTP calls in work; more are pushed back."),
+        _option("--cds-deadline-ms", click.IntRange(50, 60_000), "Milliseconds for an answer; later is 503."),
+        _option("--cds-fetch-ms", click.IntRange(0, 60_000), "Of these, milliseconds to read what was not prefetched."),
+        _option(
+            "--cds-quiet", click.FloatRange(0), "Seconds in which a card without news is not shown again; 0 never."
+        ),
     ]
 
 
@@ -199,7 +237,12 @@ def _one_line(error: click.ClickException) -> str:
 
 
 def _check(settings: Settings) -> None:
-    faults = (*_transport_faults(settings), *_caller_faults(settings), *_other_faults(settings))
+    faults = (
+        *_transport_faults(settings),
+        *_caller_faults(settings),
+        *_other_faults(settings),
+        *_cds_faults(settings),
+    )
     if faults:
         raise SettingsError(faults[0])
 
@@ -245,6 +288,21 @@ def _other_faults(settings: Settings) -> list[str]:
     return faults
 
 
+def _cds_faults(settings: Settings) -> list[str]:
+    if not settings.cds_listen:
+        return []
+    faults = []
+    if not is_address(settings.cds_listen):
+        faults.append(f"--cds-listen: `{settings.cds_listen}` is no address; write HOST:PORT")
+    elif settings.insecure and not is_loopback(settings.cds_listen):
+        faults.append(f"--insecure: only on loopback, not on `{settings.cds_listen}`; see --cds-listen")
+    if not is_public_address(settings.cds_url):
+        faults.append("--cds-url: needed with --cds-listen; write https://HOST/PATH (http only on loopback)")
+    if settings.cds_clients is None:
+        faults.append("--cds-clients: needed with --cds-listen; nobody could call")
+    return faults
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Split `HOST:PORT` or `[V6]:PORT`. Raises: ValueError."""
     host, _, port = address.rpartition(":")
@@ -273,10 +331,21 @@ def is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
+def is_public_address(address: str) -> bool:
+    """Say whether an address is https, or http on this machine, without query and fragment."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname
+    except ValueError:
+        return False
+    is_bare = not (parts.query or parts.fragment or parts.username or parts.password)
+    return bool(host) and is_bare and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK))
+
+
 def _is_key_source(source: str) -> bool:
     address = urlsplit(source)
     if address.scheme == "https":
         return bool(address.hostname)
     if address.scheme == "http":
-        return address.hostname in {"localhost", "127.0.0.1", "::1"}
+        return address.hostname in LOOPBACK
     return os.access(source, os.R_OK)

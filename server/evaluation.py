@@ -5,7 +5,7 @@ Nothing here reads a clock, makes an id or knows gRPC: what varies comes in as `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -14,18 +14,27 @@ from zoneinfo import ZoneInfo
 from engine.errors import FactError, Violation
 from engine.evaluator.encoding import encode_decision
 from engine.facts import PatientFacts, read_facts
+from engine.fhir.bundle import parse
+from engine.fhir.read import read
+from engine.fhir.reading import merged
 from engine.ledger.seal import Context
-from server.convert.answers import write_response
-from server.convert.requests import Request, path_of, read_request
-from server.faults import invalid
+from server.convert.answers import write_fhir_response, write_response
+from server.convert.readings import write_reading
+from server.convert.requests import Request, path_of, read_fhir_request, read_request
+from server.faults import deceased, invalid
+from server.terminologies import terminology_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import date
 
     from engine.evaluator.decision import Decision
+    from engine.fhir.reading import Reading
     from engine.pack.book import RuleBook
     from server.rules_in_force import LoadedRules, Outcome
+
+
+CONTENT = "content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +125,17 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that was read. Where there is no decision in the end, a log keeps this: `facts` and `request_bytes`."""
+    """A request that was read. Where there is no decision in the end, a log keeps this: `facts` and `request_bytes`.
+
+    `reading` is what was read of a FHIR record, None where none came; `overridden` names the facts in it over which the
+    caller's own won.
+    """
 
     request_bytes: bytes
     request: Request
     facts: PatientFacts
+    reading: Reading | None = None
+    overridden: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +175,50 @@ def read_asked(
     """
     request = read_request(data, max_trials, is_streamed=circumstances.position is not None)
     as_of = request.as_of or day or circumstances.today()
+    return Asked(data, request, _facts(request, request.raw, book, as_of))
+
+
+def read_asked_fhir(
+    data: bytes, book: RuleBook, circumstances: Circumstances, max_trials: int, day: date | None = None
+) -> Asked:
+    """Read a request with a FHIR record; what it gives itself wins over what the record says. Arguments: `read_asked`.
+
+    Raises:
+        Fault: bytes that are no message, invalid fields, all at once, or a patient who had died by then.
+
+    """
+    asking = read_fhir_request(data, max_trials)
+    request = asking.request
+    as_of = request.as_of or day or circumstances.today()
+    try:
+        content = parse(asking.content)
+    except FactError as error:
+        faults = (Violation(CONTENT, violation.code, violation.message) for violation in error.violations)
+        raise invalid((*request.violations, *faults)) from None
+    if not isinstance(content, dict | list):
+        message = "is no resource, Bundle, list of resources or prefetch object"
+        raise invalid((*request.violations, Violation(CONTENT, "fhir/not-a-record", message)))
+    reading = read(
+        content, terminology=terminology_of(book), definitions=book.facts, as_of=as_of, patient=asking.patient_id
+    )
+    raw = merged(request.raw, reading)
+    facts = _facts(request, raw, book, as_of)
+    if reading.is_deceased:
+        raise deceased()
+    overridden = frozenset(name for name in reading.facts if raw[name] is request.raw.get(name))
+    return Asked(data, replace(request, raw=raw), facts, reading, overridden)
+
+
+def _facts(request: Request, raw: Mapping[str, object], book: RuleBook, as_of: date) -> PatientFacts:
     violations: tuple[Violation, ...] = (*request.violations, *book.check_payer(request.payer_id))
     try:
-        facts = read_facts(book.facts, book.dictionary.constraints, request.raw, as_of, path_of)
+        facts = read_facts(book.facts, book.dictionary.constraints, raw, as_of, path_of)
     except FactError as error:
         violations += error.violations
         facts = None
     if violations or facts is None:
         raise invalid(violations)
-    return Asked(data, request, facts)
+    return facts
 
 
 def decide(asked: Asked, rules: LoadedRules, circumstances: Circumstances, check: Callable[[], None]) -> Answer:
@@ -194,15 +244,25 @@ def decide(asked: Asked, rules: LoadedRules, circumstances: Circumstances, check
         asked.request_bytes,
         circumstances.context(as_of).encode(),
         outcome,
-        write_answer(outcome.decision, request, circumstances),
+        write_answer(outcome.decision, asked, circumstances),
     )
     return Answer(
         evaluated, circumstances.decision_id, request, {pack.id: pack.digest for pack in outcome.decision.packs}
     )
 
 
-def write_answer(decision: Decision, request: Request, circumstances: Circumstances) -> bytes:
+def write_answer(decision: Decision, asked: Asked, circumstances: Circumstances) -> bytes:
     """Write the response to a request as it goes out."""
+    request = asked.request
+    if asked.reading is not None:
+        return write_fhir_response(
+            decision,
+            request,
+            write_reading(asked.reading, asked.overridden),
+            decision_id=circumstances.decision_id,
+            moment=circumstances.moment,
+            time_zone=circumstances.time_zone,
+        )
     return write_response(
         decision,
         request,

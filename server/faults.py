@@ -73,6 +73,12 @@ def too_large(limit: int) -> Fault:
     return Fault(Code.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", f"the message is larger than {limit} bytes; send less")
 
 
+def deceased() -> Fault:
+    """Refuse to decide for a patient who has died."""
+    message = "the record says that the patient had died by `as_of`; nothing is decided"
+    return Fault(Code.FAILED_PRECONDITION, "PATIENT_DECEASED", message)
+
+
 def expired() -> Fault:
     """End a call whose deadline has passed."""
     return Fault(Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "the deadline passed before there was a decision")

@@ -13,10 +13,9 @@ from engine.ledger.body import DecisionError
 from engine.ledger.entry import Kind, entry_id_of, entry_uuid
 from engine.ledger.log import Account
 from engine.ledger.seal import Context, PatientPart
-from server.convert.ledger import subject, with_receipt, write_caller, write_receipt
+from server.convert.ledger import RESPONSES, subject, with_receipt, write_caller, write_receipt
 from server.faults import Code
 from server.interceptors.errors import fault_of, status_of
-from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,10 +41,15 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What to answer with, and the id of the decision in it: an earlier one for a repeated request."""
+    """What to answer with, and the id of the decision in it: an earlier one for a repeated request.
+
+    `index` is its place in the log, `proof` the receipt of it; -1 and empty where nothing is kept.
+    """
 
     response: bytes
     decision_id: str
+    index: int = -1
+    proof: bytes = b""
 
 
 class Recorder(Protocol):
@@ -91,11 +95,8 @@ class LogRecorder:
         logged = self._log.append(self._account(Kind.DECISION, content, caller, situation, request))
         receipt = write_receipt(self._log.origin, logged.index, logged.receipt)
         response = kept.response_bytes if logged.response is None else logged.response
-        if situation.circumstances.position is None:
-            given = with_receipt(response, service_pb2.EvaluateResponse, receipt)
-        else:
-            given = with_receipt(response, service_pb2.EvaluateStreamResponse, receipt)
-        return Recorded(given, entry_uuid(logged.entry_id))
+        given = with_receipt(response, RESPONSES[call.method], receipt)
+        return Recorded(given, entry_uuid(logged.entry_id), logged.index, logged.receipt)
 
     def record_refusal(self, error: Exception, data: bytes, asked: Asked | None, situation: Situation) -> None:
         """Log why a request got no decision."""

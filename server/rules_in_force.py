@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import date
 
+    from engine.compiler.packset import PackSet
     from engine.evaluator.decision import Decision
     from engine.facts import PatientFacts
     from engine.pack.book import RuleBook
@@ -47,6 +48,9 @@ class Engines(Protocol):
         self, facts: PatientFacts, jurisdiction: str, payer_id: str | None, as_of: date, *, is_full: bool = False
     ) -> Outcome:
         """Decide; `is_full` explains every criterion. Raises: NoRulePackError, EnginesDisagree, ChainFault."""
+
+    def pack_set(self, jurisdiction: str, payer_id: str | None, as_of: date) -> PackSet:
+        """Give the compiled packs that answer. Raises: NoRulePackError."""
 
     def close(self) -> None:
         """Let go of everything."""

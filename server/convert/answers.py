@@ -38,7 +38,34 @@ def write_response(
         response = service_pb2.EvaluateResponse(request_id=request.request_id)
     else:
         response = service_pb2.EvaluateStreamResponse(request_id=request.request_id, position=position)
-    message = response.decision
+    _write_all(decision, request, response.decision, decision_id, moment, time_zone)
+    return response.SerializeToString()
+
+
+def write_fhir_response(
+    decision: Decision,
+    request: Request,
+    reading: service_pb2.FhirReading,
+    *,
+    decision_id: str,
+    moment: datetime,
+    time_zone: str,
+) -> bytes:
+    """Write the response to a request with a FHIR record."""
+    response = service_pb2.EvaluateFhirResponse(request_id=request.request_id)
+    _write_all(decision, request, response.decision, decision_id, moment, time_zone)
+    response.reading.CopyFrom(reading)
+    return response.SerializeToString()
+
+
+def _write_all(
+    decision: Decision,
+    request: Request,
+    message: decision_pb2.Decision,
+    decision_id: str,
+    moment: datetime,
+    time_zone: str,
+) -> None:
     message.decision_id = decision_id
     message.evaluate_time.FromDatetime(moment)
     message.time_zone = time_zone
@@ -46,7 +73,6 @@ def write_response(
     message.as_of_origin = decision_pb2.AS_OF_ORIGIN_CALLER if is_given else decision_pb2.AS_OF_ORIGIN_SERVER
     message.facts_given.extend(sorted(request.raw))
     write_decision(decision, message, is_full_view=request.is_full_view)
-    return response.SerializeToString()
 
 
 def write_stream_error(request_id: str, position: int, status: Status) -> bytes:

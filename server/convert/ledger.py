@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -17,22 +17,18 @@ from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.pb.eligibility.v1 import receipt_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from google.protobuf.message import Message
 
     from engine.ledger.log import Opened
     from server.evaluation import Call
-
-Receipted = TypeVar(
-    "Receipted",
-    service_pb2.EvaluateResponse,
-    service_pb2.EvaluateStreamResponse,
-    log_pb2.RecordFeedbackResponse,
-)
 
 MICROSECONDS = 1_000_000
 _END_OF_TIME = 2**63 - 1
 EVALUATE = "/eligibility.v1.EligibilityService/Evaluate"
 EVALUATE_STREAM = "/eligibility.v1.EligibilityService/EvaluateStream"
+EVALUATE_FHIR = "/eligibility.v1.EligibilityService/EvaluateFhir"
 
 
 def subject(patient_reference: str) -> bytes | None:
@@ -50,8 +46,25 @@ def subject_of(method: str, request: bytes) -> bytes | None:
     """
     if method == EVALUATE_STREAM:
         return subject(parse(service_pb2.EvaluateStreamRequest, request).request.patient_reference)
+    if method == EVALUATE_FHIR:
+        return subject(fhir_reference(parse(service_pb2.EvaluateFhirRequest, request)))
     return subject(parse(_NAMING[method], request).patient_reference)
 
+
+def fhir_reference(request: service_pb2.EvaluateFhirRequest) -> str:
+    """Give the reference to the patient of an EvaluateFhir request: its own, or that of the resource that it names."""
+    return request.patient_reference or (f"Patient/{request.patient_id}" if request.patient_id else "")
+
+
+RESPONSES: Mapping[
+    str,
+    type[service_pb2.EvaluateResponse | service_pb2.EvaluateStreamResponse | service_pb2.EvaluateFhirResponse],
+] = {
+    EVALUATE: service_pb2.EvaluateResponse,
+    EVALUATE_STREAM: service_pb2.EvaluateStreamResponse,
+    EVALUATE_FHIR: service_pb2.EvaluateFhirResponse,
+}
+"""What answers a request for a decision, by method."""
 
 _NAMING: Mapping[str, type[service_pb2.EvaluateRequest]] = {EVALUATE: service_pb2.EvaluateRequest}
 
@@ -82,7 +95,7 @@ def tree_size_of(note: bytes) -> int:
     return parse_checkpoint(note.partition(b"\n\n")[0].decode() + "\n").tree_size
 
 
-def with_receipt(response: bytes, kind: type[Receipted], receipt: receipt_pb2.LogReceipt) -> bytes:
+def with_receipt(response: bytes, kind: Callable[..., Message], receipt: receipt_pb2.LogReceipt) -> bytes:
     """Add a receipt to the bytes that were logged as the response.
 
     INVARIANT: those bytes come first and stay as they are. A message of the same kind that holds the receipt alone

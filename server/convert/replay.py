@@ -12,54 +12,52 @@ from google.protobuf.message import DecodeError, Message
 
 from engine.facts import MAX_RECORDS
 from engine.ledger.replay import Reading, UnreadableRequestError, Wire
+from server.convert.ledger import EVALUATE_FHIR, RESPONSES
 from server.convert.messages import items_of
-from server.convert.requests import read_request
-from server.evaluation import Circumstances, read_asked, write_answer
+from server.evaluation import Circumstances, read_asked, read_asked_fhir, write_answer
 from server.faults import Fault
-from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from datetime import date
 
     from engine.evaluator.decision import Decision
     from engine.ledger.seal import Context
     from engine.pack.book import RuleBook
-
-_SERVICE = service_pb2.DESCRIPTOR.services_by_name["EligibilityService"].full_name
-EVALUATE = f"/{_SERVICE}/Evaluate"
-EVALUATE_STREAM = f"/{_SERVICE}/EvaluateStream"
-_RESPONSES: dict[str, type[Message]] = {
-    EVALUATE: service_pb2.EvaluateResponse,
-    EVALUATE_STREAM: service_pb2.EvaluateStreamResponse,
-}
+    from server.evaluation import Asked
 
 
 @cache
 def wire() -> Wire:
     """Give how logged decisions are read and written again, by method."""
     return Wire(
-        readers=dict.fromkeys(_RESPONSES, _read),
-        writers=dict.fromkeys(_RESPONSES, _write),
-        differences={method: _Comparer(kind) for method, kind in _RESPONSES.items()},
+        readers={method: _Reader(read_asked_fhir if method == EVALUATE_FHIR else read_asked) for method in RESPONSES},
+        writers=dict.fromkeys(RESPONSES, _write),
+        differences={method: _Comparer(kind) for method, kind in RESPONSES.items()},
     )
 
 
-def _read(data: bytes, book: RuleBook, context: Context) -> Reading:
-    """Read a request as on its day. The limit that the server put on trials let it through then."""
-    try:
-        asked = read_asked(data, book, _circumstances(context), MAX_RECORDS, context.as_of)
-    except Fault as fault:
-        places = ", ".join(violation.code for violation in fault.violations)
-        message = f"{fault.reason.lower().replace('_', ' ')}{f': {places}' if places else ''}"
-        raise UnreadableRequestError(message) from None
-    request = asked.request
-    return Reading(asked.facts, request.jurisdiction, request.payer_id, asked.facts.as_of, request.is_full_view)
+class _Reader:
+    """Reads a request as on its day. The limit that the server put on trials let it through then."""
+
+    def __init__(self, read: Callable[[bytes, RuleBook, Circumstances, int, date | None], Asked]) -> None:
+        self._read = read
+
+    def __call__(self, data: bytes, book: RuleBook, context: Context) -> Reading:
+        """Give what was asked."""
+        try:
+            asked = self._read(data, book, _circumstances(context), MAX_RECORDS, context.as_of)
+        except Fault as fault:
+            places = ", ".join(violation.code for violation in fault.violations)
+            message = f"{fault.reason.lower().replace('_', ' ')}{f': {places}' if places else ''}"
+            raise UnreadableRequestError(message) from None
+        request = asked.request
+        as_of = asked.facts.as_of
+        return Reading(asked.facts, request.jurisdiction, request.payer_id, as_of, request.is_full_view, asked)
 
 
-def _write(decision: Decision, data: bytes, context: Context) -> bytes:
-    circumstances = _circumstances(context)
-    request = read_request(data, MAX_RECORDS, is_streamed=circumstances.position is not None)
-    return write_answer(decision, request, circumstances)
+def _write(decision: Decision, asked: Asked, context: Context) -> bytes:
+    return write_answer(decision, asked, _circumstances(context))
 
 
 def _circumstances(context: Context) -> Circumstances:

@@ -1,4 +1,4 @@
-"""Requests: the bytes of an EvaluateRequest, alone or on a stream, in the engine's words."""
+"""Requests: the bytes of an EvaluateRequest, alone or on a stream, or of an EvaluateFhirRequest, in our words."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.message import Message
 
 from engine.errors import Violation
 from engine.facts import DATE
+from server.convert.ledger import fhir_reference
 from server.convert.messages import enum_text, parse, refuse_unknown
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.pb.eligibility.v1 import explanation_pb2, patient_pb2
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from google.protobuf.descriptor import FieldDescriptor
+
+Asking: TypeAlias = service_pb2.EvaluateRequest | service_pb2.EvaluateFhirRequest
 
 HISTORY = "patient_history"
 MAX_REQUEST_ID = 128
@@ -48,6 +51,15 @@ class Request:
     violations: tuple[Violation, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FhirRequest:
+    """A request with a FHIR record: its content as it came, and the id of the patient to read, if it names one."""
+
+    request: Request
+    content: bytes
+    patient_id: str | None
+
+
 def read_request(data: bytes, max_trials: int, *, is_streamed: bool) -> Request:
     """Translate a request. What is wrong with its fields becomes a violation.
 
@@ -66,11 +78,36 @@ def read_request(data: bytes, max_trials: int, *, is_streamed: bool) -> Request:
     violations = [Violation(v.path.removeprefix("request."), v.code, v.message) for v in refuse_unknown(whole)]
     if is_streamed and not message.request_id:
         violations.append(Violation("request_id", "request/missing", "is required on a stream; it keys the answer"))
-    violations += [
-        Violation(name, "request/too-long", f"has more than {limit} characters")
-        for name, limit in (("request_id", MAX_REQUEST_ID), ("patient_reference", MAX_TEXT), ("payer_id", MAX_TEXT))
-        if len(getattr(message, name)) > limit
+    violations += _too_long(message, "request_id", "patient_reference", "payer_id")
+    return _request(message, message.patient_reference, max_trials, violations)
+
+
+def read_fhir_request(data: bytes, max_trials: int) -> FhirRequest:
+    """Translate a request with a FHIR record, which stays as it is. Wrong fields become violations.
+
+    Raises:
+        Fault: bytes that are no message.
+
+    """
+    message = parse(service_pb2.EvaluateFhirRequest, data)
+    violations = refuse_unknown(message)
+    violations += _too_long(message, "request_id", "patient_reference", "payer_id", "patient_id")
+    if not message.content:
+        violations.append(Violation("content", "request/missing", "is required; it holds the FHIR R4 record, as JSON"))
+    request = _request(message, fhir_reference(message), max_trials, violations)
+    return FhirRequest(request, message.content, message.patient_id or None)
+
+
+def _too_long(message: Asking, *names: str) -> list[Violation]:
+    limits = {"request_id": MAX_REQUEST_ID}
+    return [
+        Violation(name, "request/too-long", f"has more than {limits.get(name, MAX_TEXT)} characters")
+        for name in names
+        if len(getattr(message, name)) > limits.get(name, MAX_TEXT)
     ]
+
+
+def _request(message: Asking, reference: str, max_trials: int, violations: list[Violation]) -> Request:
     jurisdiction = enum_text(service_pb2.Jurisdiction.DESCRIPTOR, message.jurisdiction)
     if jurisdiction is None and not any(v.path == "jurisdiction" for v in violations):
         violations.append(Violation("jurisdiction", "request/missing", "is required; it names whose rules are asked"))
@@ -78,7 +115,7 @@ def read_request(data: bytes, max_trials: int, *, is_streamed: bool) -> Request:
     raw = _raw_facts(message.patient_history, max_trials, violations)
     return Request(
         request_id=message.request_id,
-        patient_reference=message.patient_reference,
+        patient_reference=reference,
         jurisdiction=(jurisdiction or "").upper(),
         payer_id=message.payer_id or None,
         as_of=as_of,

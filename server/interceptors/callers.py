@@ -18,6 +18,7 @@ _REFLECTION = "ServerReflection/ServerReflectionInfo"
 ROLES_BY_METHOD: Mapping[str, frozenset[str]] = {
     _ELIGIBILITY + "Evaluate": frozenset({"evaluator"}),
     _ELIGIBILITY + "EvaluateStream": frozenset({"evaluator"}),
+    _ELIGIBILITY + "EvaluateFhir": frozenset({"evaluator"}),
     _ELIGIBILITY + "DescribeInputs": ROLES,
     _RULE_PACKS + "ListRulePacks": ROLES,
     _RULE_PACKS + "GetRulePack": ROLES,

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from engine.errors import EnginesDisagree, Violation
+from engine.errors import Violation
 from server.convert.answers import write_stream_error
 from server.convert.dictionary import write_description
+from server.convert.ledger import EVALUATE, EVALUATE_FHIR, EVALUATE_STREAM
 from server.convert.messages import parse, refuse_unknown
 from server.convert.requests import request_id_of
-from server.evaluation import decide, read_asked
 from server.faults import Fault, draining, invalid, overloaded
-from server.health import ENGINES
 from server.interceptors.errors import UNEXPECTED, fault_of, place_of, status_of
 from server.interceptors.layers import Notes, notes
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
-from server.recording import Situation
 from server.rpc.panels import Panel
 from server.rpc.service import Pool, call_of, on_pool, register, still_waited_for, within
 
@@ -27,24 +24,18 @@ if TYPE_CHECKING:
     import grpc
 
     from server.config import Settings
-    from server.evaluation import Asked, Circumstances
-    from server.health import Health
+    from server.deciding import Decider
     from server.interceptors.metrics import Metrics
-    from server.recording import Recorder
     from server.rules_in_force import RulesInForce
 
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["EligibilityService"].full_name
-_METHOD = f"/{SERVICE}/Evaluate"
-_STREAM_METHOD = f"/{SERVICE}/EvaluateStream"
 _PUSH_BACK = 1.0
-_NODES_LOGGED = 20
 
 
 class Eligibility:
     """The service.
 
-    `circumstances` gives each evaluation its id and moment, from its place on a stream. `items` are the threads that
-    decide streamed requests, `streams` those that hold the streams open.
+    `items` are the threads that decide streamed requests, `streams` those that hold the streams open.
     """
 
     def __init__(  # noqa: PLR0913 - its collaborators, by name
@@ -52,9 +43,7 @@ class Eligibility:
         *,
         settings: Settings,
         rules: RulesInForce,
-        recorder: Recorder,
-        circumstances: Callable[[int | None], Circumstances],
-        health: Health,
+        decider: Decider,
         metrics: Metrics,
         items: Pool,
         streams: Pool,
@@ -62,9 +51,7 @@ class Eligibility:
     ) -> None:
         self._settings = settings
         self._rules = rules
-        self._recorder = recorder
-        self._circumstances = circumstances
-        self._health = health
+        self._decider = decider
         self._metrics = metrics
         self._items = items
         self._streams = streams
@@ -82,13 +69,21 @@ class Eligibility:
         register(
             server,
             SERVICE,
-            {"Evaluate": self.evaluate, "DescribeInputs": self.describe_inputs},
+            {
+                "Evaluate": self.evaluate,
+                "EvaluateFhir": self.evaluate_fhir,
+                "DescribeInputs": self.describe_inputs,
+            },
             {"EvaluateStream": on_pool(stream, self._streams)},
         )
 
     def evaluate(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Answer Evaluate."""
-        return self._decide(data, context, notes())
+        return self._decide(EVALUATE, data, context, notes())
+
+    def evaluate_fhir(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        """Answer EvaluateFhir."""
+        return self._decide(EVALUATE_FHIR, data, context, notes())
 
     def evaluate_stream(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         """Answer EvaluateStream."""
@@ -139,44 +134,21 @@ class Eligibility:
             panel.drain()
 
     def _decide(
-        self, data: bytes, context: grpc.ServicerContext, call_notes: Notes, position: int | None = None
+        self, method: str, data: bytes, context: grpc.ServicerContext, call_notes: Notes, position: int | None = None
     ) -> bytes:
-        """Give the bytes to answer with. INVARIANT: what they hold is in the log."""
-        within(self._settings.max_message_bytes, data)
+        """Give the bytes to answer with."""
+        limit = self._settings.max_fhir_bytes if method == EVALUATE_FHIR else self._settings.max_message_bytes
+        within(limit, data)
 
         def check() -> None:
             still_waited_for(context)
 
-        call = call_of(_METHOD if position is None else _STREAM_METHOD, context, call_notes)
-        asked: Asked | None = None
-        with self._rules.reading() as rules:
-            circumstances = self._circumstances(position)
-            situation = Situation(circumstances, call, rules)
-            try:
-                check()
-                asked = read_asked(data, rules.book, circumstances, self._settings.max_trials)
-                answer = decide(asked, rules, circumstances, check)
-                check()
-            except Exception as error:
-                if isinstance(error, EnginesDisagree):
-                    self._tell_disagreement(error, call_notes)
-                self._recorder.record_refusal(error, data, asked, situation)
-                raise
-            recorded = self._recorder.record(answer, situation)
-        self._metrics.decisions.labels(answer.request.jurisdiction).inc()
-        if position is None:
-            request_id = _loggable(answer.request.request_id)
-            call_notes.add(packs=answer.packs, decision_id=recorded.decision_id, request_id=request_id)
-        return recorded.response
-
-    def _tell_disagreement(self, error: EnginesDisagree, call_notes: Notes) -> None:
-        self._metrics.disagreements.inc()
-        self._health.tell(ENGINES, is_serving=False)
-        call_notes.add(nodes=list(error.nodes[:_NODES_LOGGED]))
+        call = call_of(method, context, call_notes)
+        return self._decider.decide(data, call, check, call_notes, position).recorded.response
 
     def _item(self, position: int, data: bytes, context: grpc.ServicerContext, call_notes: Notes) -> bytes:
         try:
-            return self._decide(data, context, call_notes, position)
+            return self._decide(EVALUATE_STREAM, data, context, call_notes, position)
         except Exception as error:  # noqa: BLE001 - one bad patient never ends a panel
             reason = fault_of(error).reason
             self._metrics.stream_errors.labels(reason).inc()
@@ -190,13 +162,6 @@ def _request_id(data: bytes) -> str:
         return request_id_of(data)
     except Fault:
         return ""
-
-
-def _loggable(request_id: str) -> str | None:
-    try:
-        return str(UUID(request_id))
-    except ValueError:
-        return None
 
 
 def _unknown_areas(asked: Iterable[str], known: Mapping[str, str]) -> list[Violation]:

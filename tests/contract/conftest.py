@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import pytest
@@ -141,6 +141,10 @@ class FakeEngines:
         if jurisdiction != "US":
             raise NoRulePackError(jurisdiction, ["US"])
         return replace(self.outcome, decision=replace(self.outcome.decision, as_of=as_of.isoformat()))
+
+    def pack_set(self, jurisdiction: str, payer_id: str | None, as_of: date) -> NoReturn:
+        """Have none: these engines compile nothing."""
+        raise NotImplementedError(jurisdiction, payer_id, as_of)
 
     def close(self) -> None:
         """Remember that it was called."""

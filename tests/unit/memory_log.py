@@ -24,7 +24,8 @@ from engine.ledger.replay import Replayer
 from engine.ledger.seal import Associated, CallerPart, Context, PartKind, PatientPart, seal
 from engine.ledger.store import BlobRow, Head, SealedRow, SearchRow, Wanted, search_row
 from examples.python.evaluate import write_request
-from server.convert.replay import EVALUATE, EVALUATE_STREAM, wire
+from server.convert.ledger import EVALUATE, EVALUATE_STREAM
+from server.convert.replay import wire
 from server.evaluation import Circumstances, evaluate
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.rules_in_force import LoadedRules, rules_digest

@@ -21,7 +21,8 @@ from engine.ledger.replay import Outcome, Replayer, Stage
 from engine.ledger.seal import Context, MessagePart
 from engine.pack import digest as canonical
 from engine.pack.load import book_from_bytes, load_rules
-from server.convert.replay import EVALUATE, wire
+from server.convert.ledger import EVALUATE
+from server.convert.replay import wire
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.pb.eligibility.v1 import explanation_pb2
 from tests.unit.memory_log import (

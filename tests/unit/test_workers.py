@@ -22,7 +22,8 @@ from engine.ledger.replay import Outcome
 from engine.ledger.seal import Context, PatientPart
 from engine.ledger.workers import AHEAD, Recipe, replay_range
 from engine.pack.load import load_rules
-from server.convert.replay import EVALUATE, wire
+from server.convert.ledger import EVALUATE
+from server.convert.replay import wire
 from tests.unit.memory_log import MANIFEST, MemoryLog, cases, decided, request_of, rules_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from google.rpc import status_pb2
 from engine.ledger.checkpoint import parse_receipt, verify_receipt
 from engine.ledger.seal import Context
 from server.command.log.showing import as_json, kind_text, shown_body, time_text
-from server.convert.ledger import EVALUATE, EVALUATE_STREAM
+from server.convert.ledger import EVALUATE, EVALUATE_FHIR, EVALUATE_STREAM, RESPONSES
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.rpc.log_reading import SERVICE
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from server.command.log.asking import Asking
 
 _MESSAGES: Mapping[str, tuple[type[Message], type[Message]]] = {
-    EVALUATE: (service_pb2.EvaluateRequest, service_pb2.EvaluateResponse),
-    EVALUATE_STREAM: (service_pb2.EvaluateStreamRequest, service_pb2.EvaluateStreamResponse),
+    EVALUATE: (service_pb2.EvaluateRequest, RESPONSES[EVALUATE]),
+    EVALUATE_STREAM: (service_pb2.EvaluateStreamRequest, RESPONSES[EVALUATE_STREAM]),
+    EVALUATE_FHIR: (service_pb2.EvaluateFhirRequest, RESPONSES[EVALUATE_FHIR]),
     f"/{SERVICE}/RecordFeedback": (log_pb2.RecordFeedbackRequest, log_pb2.RecordFeedbackResponse),
 }
 _LATER = (log_pb2.ENTRY_KIND_CORRECTION, log_pb2.ENTRY_KIND_FEEDBACK, log_pb2.ENTRY_KIND_ACCESS)

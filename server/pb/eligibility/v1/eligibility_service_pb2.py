@@ -29,19 +29,21 @@ from server.pb.eligibility.v1 import receipt_pb2 as eligibility_dot_v1_dot_recei
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(eligibility/v1/eligibility_service.proto\x12\x0e\x65ligibility.v1\x1a\x1d\x65ligibility/v1/decision.proto\x1a eligibility/v1/explanation.proto\x1a\x1c\x65ligibility/v1/patient.proto\x1a\x1c\x65ligibility/v1/receipt.proto\x1a\x17google/rpc/status.proto\"\xa7\x02\n\x0f\x45valuateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x19\n\x11patient_reference\x18\x02 \x01(\t\x12\x32\n\x0cjurisdiction\x18\x03 \x01(\x0e\x32\x1c.eligibility.v1.Jurisdiction\x12\x10\n\x08payer_id\x18\x04 \x01(\t\x12\r\n\x05\x61s_of\x18\x05 \x01(\t\x12(\n\x07purpose\x18\x06 \x01(\x0e\x32\x17.eligibility.v1.Purpose\x12\x37\n\x0fpatient_history\x18\x07 \x01(\x0b\x32\x1e.eligibility.v1.PatientHistory\x12-\n\x04view\x18\x08 \x01(\x0e\x32\x1f.eligibility.v1.ExplanationView\"\x7f\n\x10\x45valuateResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x18.eligibility.v1.Decision\x12+\n\x07receipt\x18\x03 \x01(\x0b\x32\x1a.eligibility.v1.LogReceipt\"I\n\x15\x45valuateStreamRequest\x12\x30\n\x07request\x18\x01 \x01(\x0b\x32\x1f.eligibility.v1.EvaluateRequest\"\xc9\x01\n\x16\x45valuateStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12,\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x18.eligibility.v1.DecisionH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12+\n\x07receipt\x18\x05 \x01(\x0b\x32\x1a.eligibility.v1.LogReceiptB\t\n\x07outcome\"&\n\x15\x44\x65scribeInputsRequest\x12\r\n\x05\x61reas\x18\x01 \x03(\t\"d\n\x16\x44\x65scribeInputsResponse\x12\x1a\n\x12\x64ictionary_version\x18\x01 \x01(\t\x12.\n\x05\x66\x61\x63ts\x18\x02 \x03(\x0b\x32\x1f.eligibility.v1.FactDescription\"\xa2\x03\n\x0f\x46\x61\x63tDescription\x12\x0c\n\x04\x66\x61\x63t\x18\x01 \x01(\t\x12\x0c\n\x04\x61rea\x18\x02 \x01(\t\x12&\n\x04type\x18\x03 \x01(\x0e\x32\x18.eligibility.v1.FactType\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0f\n\x07minimum\x18\x05 \x01(\t\x12\x0f\n\x07maximum\x18\x06 \x01(\t\x12\r\n\x05scale\x18\x07 \x01(\x05\x12,\n\x06values\x18\x08 \x03(\x0b\x32\x1c.eligibility.v1.AllowedValue\x12\r\n\x05label\x18\t \x01(\t\x12\x0f\n\x07meaning\x18\n \x01(\t\x12\x10\n\x08question\x18\x0b \x01(\t\x12\x12\n\nif_unknown\x18\x0c \x01(\t\x12\x1b\n\x0evalid_for_days\x18\r \x01(\x05H\x00\x88\x01\x01\x12)\n\x04\x66hir\x18\x0e \x01(\x0b\x32\x1b.eligibility.v1.FhirBinding\x12/\n\x06\x66ields\x18\x0f \x03(\x0b\x32\x1f.eligibility.v1.FactDescription\x12\x0c\n\x04path\x18\x10 \x01(\tB\x11\n\x0f_valid_for_days\",\n\x0c\x41llowedValue\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"C\n\x0b\x46hirBinding\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\r\n\x05\x63odes\x18\x02 \x03(\t\x12\x13\n\x0bunconfirmed\x18\x03 \x03(\t*\x95\x01\n\x0cJurisdiction\x12\x1c\n\x18JURISDICTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fJURISDICTION_US\x10\x01\x12\x13\n\x0fJURISDICTION_VA\x10\x02\x12\x13\n\x0fJURISDICTION_EU\x10\x03\x12\x13\n\x0fJURISDICTION_UK\x10\x04\x12\x13\n\x0fJURISDICTION_CA\x10\x05*[\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x10\n\x0cPURPOSE_CARE\x10\x01\x12\x13\n\x0fPURPOSE_WHAT_IF\x10\x02\x12\x10\n\x0cPURPOSE_TEST\x10\x03*\xc9\x01\n\x08\x46\x61\x63tType\x12\x19\n\x15\x46\x41\x43T_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x46\x41\x43T_TYPE_BOOL\x10\x01\x12\x11\n\rFACT_TYPE_INT\x10\x02\x12\x15\n\x11\x46\x41\x43T_TYPE_DECIMAL\x10\x03\x12\x12\n\x0e\x46\x41\x43T_TYPE_ENUM\x10\x04\x12\x12\n\x0e\x46\x41\x43T_TYPE_DATE\x10\x05\x12\x11\n\rFACT_TYPE_SET\x10\x06\x12\x15\n\x11\x46\x41\x43T_TYPE_RECORDS\x10\x07\x12\x12\n\x0e\x46\x41\x43T_TYPE_CODE\x10\x08\x32\xa9\x02\n\x12\x45ligibilityService\x12M\n\x08\x45valuate\x12\x1f.eligibility.v1.EvaluateRequest\x1a .eligibility.v1.EvaluateResponse\x12\x63\n\x0e\x45valuateStream\x12%.eligibility.v1.EvaluateStreamRequest\x1a&.eligibility.v1.EvaluateStreamResponse(\x01\x30\x01\x12_\n\x0e\x44\x65scribeInputs\x12%.eligibility.v1.DescribeInputsRequest\x1a&.eligibility.v1.DescribeInputsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(eligibility/v1/eligibility_service.proto\x12\x0e\x65ligibility.v1\x1a\x1d\x65ligibility/v1/decision.proto\x1a eligibility/v1/explanation.proto\x1a\x1c\x65ligibility/v1/patient.proto\x1a\x1c\x65ligibility/v1/receipt.proto\x1a\x17google/rpc/status.proto\"\xa7\x02\n\x0f\x45valuateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x19\n\x11patient_reference\x18\x02 \x01(\t\x12\x32\n\x0cjurisdiction\x18\x03 \x01(\x0e\x32\x1c.eligibility.v1.Jurisdiction\x12\x10\n\x08payer_id\x18\x04 \x01(\t\x12\r\n\x05\x61s_of\x18\x05 \x01(\t\x12(\n\x07purpose\x18\x06 \x01(\x0e\x32\x17.eligibility.v1.Purpose\x12\x37\n\x0fpatient_history\x18\x07 \x01(\x0b\x32\x1e.eligibility.v1.PatientHistory\x12-\n\x04view\x18\x08 \x01(\x0e\x32\x1f.eligibility.v1.ExplanationView\"\x7f\n\x10\x45valuateResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x18.eligibility.v1.Decision\x12+\n\x07receipt\x18\x03 \x01(\x0b\x32\x1a.eligibility.v1.LogReceipt\"I\n\x15\x45valuateStreamRequest\x12\x30\n\x07request\x18\x01 \x01(\x0b\x32\x1f.eligibility.v1.EvaluateRequest\"\xc9\x01\n\x16\x45valuateStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12,\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x18.eligibility.v1.DecisionH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12+\n\x07receipt\x18\x05 \x01(\x0b\x32\x1a.eligibility.v1.LogReceiptB\t\n\x07outcome\"\xd0\x02\n\x13\x45valuateFhirRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x19\n\x11patient_reference\x18\x02 \x01(\t\x12\x32\n\x0cjurisdiction\x18\x03 \x01(\x0e\x32\x1c.eligibility.v1.Jurisdiction\x12\x10\n\x08payer_id\x18\x04 \x01(\t\x12\r\n\x05\x61s_of\x18\x05 \x01(\t\x12(\n\x07purpose\x18\x06 \x01(\x0e\x32\x17.eligibility.v1.Purpose\x12\x0f\n\x07\x63ontent\x18\x07 \x01(\x0c\x12\x12\n\npatient_id\x18\x08 \x01(\t\x12\x37\n\x0fpatient_history\x18\t \x01(\x0b\x32\x1e.eligibility.v1.PatientHistory\x12-\n\x04view\x18\n \x01(\x0e\x32\x1f.eligibility.v1.ExplanationView\"\xb1\x01\n\x14\x45valuateFhirResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x18.eligibility.v1.Decision\x12,\n\x07reading\x18\x03 \x01(\x0b\x32\x1b.eligibility.v1.FhirReading\x12+\n\x07receipt\x18\x04 \x01(\x0b\x32\x1a.eligibility.v1.LogReceipt\"\xab\x01\n\x0b\x46hirReading\x12\x12\n\npatient_id\x18\x01 \x01(\t\x12\'\n\x05\x66\x61\x63ts\x18\x02 \x03(\x0b\x32\x18.eligibility.v1.ReadFact\x12\x31\n\ncandidates\x18\x03 \x03(\x0b\x32\x1d.eligibility.v1.CandidateFact\x12,\n\x06issues\x18\x04 \x03(\x0b\x32\x1c.eligibility.v1.ReadingIssue\"\xa5\x01\n\x08ReadFact\x12\x0c\n\x04\x66\x61\x63t\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0b\n\x03raw\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x05 \x01(\t\x12\x0f\n\x07sources\x18\x06 \x03(\t\x12\x12\n\nmatched_by\x18\x07 \x01(\t\x12.\n\x08standing\x18\x08 \x01(\x0e\x32\x1c.eligibility.v1.ReadStanding\"M\n\rCandidateFact\x12\x0c\n\x04\x66\x61\x63t\x18\x01 \x01(\t\x12\x10\n\x08suggests\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0f\n\x07sources\x18\x04 \x03(\t\"X\n\x0cReadingIssue\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05paths\x18\x02 \x03(\t\x12\x0c\n\x04\x66\x61\x63t\x18\x03 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x05\"&\n\x15\x44\x65scribeInputsRequest\x12\r\n\x05\x61reas\x18\x01 \x03(\t\"d\n\x16\x44\x65scribeInputsResponse\x12\x1a\n\x12\x64ictionary_version\x18\x01 \x01(\t\x12.\n\x05\x66\x61\x63ts\x18\x02 \x03(\x0b\x32\x1f.eligibility.v1.FactDescription\"\xa2\x03\n\x0f\x46\x61\x63tDescription\x12\x0c\n\x04\x66\x61\x63t\x18\x01 \x01(\t\x12\x0c\n\x04\x61rea\x18\x02 \x01(\t\x12&\n\x04type\x18\x03 \x01(\x0e\x32\x18.eligibility.v1.FactType\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0f\n\x07minimum\x18\x05 \x01(\t\x12\x0f\n\x07maximum\x18\x06 \x01(\t\x12\r\n\x05scale\x18\x07 \x01(\x05\x12,\n\x06values\x18\x08 \x03(\x0b\x32\x1c.eligibility.v1.AllowedValue\x12\r\n\x05label\x18\t \x01(\t\x12\x0f\n\x07meaning\x18\n \x01(\t\x12\x10\n\x08question\x18\x0b \x01(\t\x12\x12\n\nif_unknown\x18\x0c \x01(\t\x12\x1b\n\x0evalid_for_days\x18\r \x01(\x05H\x00\x88\x01\x01\x12)\n\x04\x66hir\x18\x0e \x01(\x0b\x32\x1b.eligibility.v1.FhirBinding\x12/\n\x06\x66ields\x18\x0f \x03(\x0b\x32\x1f.eligibility.v1.FactDescription\x12\x0c\n\x04path\x18\x10 \x01(\tB\x11\n\x0f_valid_for_days\",\n\x0c\x41llowedValue\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"C\n\x0b\x46hirBinding\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\r\n\x05\x63odes\x18\x02 \x03(\t\x12\x13\n\x0bunconfirmed\x18\x03 \x03(\t*\x95\x01\n\x0cJurisdiction\x12\x1c\n\x18JURISDICTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fJURISDICTION_US\x10\x01\x12\x13\n\x0fJURISDICTION_VA\x10\x02\x12\x13\n\x0fJURISDICTION_EU\x10\x03\x12\x13\n\x0fJURISDICTION_UK\x10\x04\x12\x13\n\x0fJURISDICTION_CA\x10\x05*[\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x10\n\x0cPURPOSE_CARE\x10\x01\x12\x13\n\x0fPURPOSE_WHAT_IF\x10\x02\x12\x10\n\x0cPURPOSE_TEST\x10\x03*\xc9\x01\n\x08\x46\x61\x63tType\x12\x19\n\x15\x46\x41\x43T_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x46\x41\x43T_TYPE_BOOL\x10\x01\x12\x11\n\rFACT_TYPE_INT\x10\x02\x12\x15\n\x11\x46\x41\x43T_TYPE_DECIMAL\x10\x03\x12\x12\n\x0e\x46\x41\x43T_TYPE_ENUM\x10\x04\x12\x12\n\x0e\x46\x41\x43T_TYPE_DATE\x10\x05\x12\x11\n\rFACT_TYPE_SET\x10\x06\x12\x15\n\x11\x46\x41\x43T_TYPE_RECORDS\x10\x07\x12\x12\n\x0e\x46\x41\x43T_TYPE_CODE\x10\x08*c\n\x0cReadStanding\x12\x1d\n\x19READ_STANDING_UNSPECIFIED\x10\x00\x12\x16\n\x12READ_STANDING_USED\x10\x01\x12\x1c\n\x18READ_STANDING_OVERRIDDEN\x10\x02\x32\x84\x03\n\x12\x45ligibilityService\x12M\n\x08\x45valuate\x12\x1f.eligibility.v1.EvaluateRequest\x1a .eligibility.v1.EvaluateResponse\x12\x63\n\x0e\x45valuateStream\x12%.eligibility.v1.EvaluateStreamRequest\x1a&.eligibility.v1.EvaluateStreamResponse(\x01\x30\x01\x12Y\n\x0c\x45valuateFhir\x12#.eligibility.v1.EvaluateFhirRequest\x1a$.eligibility.v1.EvaluateFhirResponse\x12_\n\x0e\x44\x65scribeInputs\x12%.eligibility.v1.DescribeInputsRequest\x1a&.eligibility.v1.DescribeInputsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'server.pb.eligibility.v1.eligibility_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JURISDICTION']._serialized_start=1595
-  _globals['_JURISDICTION']._serialized_end=1744
-  _globals['_PURPOSE']._serialized_start=1746
-  _globals['_PURPOSE']._serialized_end=1837
-  _globals['_FACTTYPE']._serialized_start=1840
-  _globals['_FACTTYPE']._serialized_end=2041
+  _globals['_JURISDICTION']._serialized_start=2625
+  _globals['_JURISDICTION']._serialized_end=2774
+  _globals['_PURPOSE']._serialized_start=2776
+  _globals['_PURPOSE']._serialized_end=2867
+  _globals['_FACTTYPE']._serialized_start=2870
+  _globals['_FACTTYPE']._serialized_end=3071
+  _globals['_READSTANDING']._serialized_start=3073
+  _globals['_READSTANDING']._serialized_end=3172
   _globals['_EVALUATEREQUEST']._serialized_start=211
   _globals['_EVALUATEREQUEST']._serialized_end=506
   _globals['_EVALUATERESPONSE']._serialized_start=508
@@ -50,16 +52,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVALUATESTREAMREQUEST']._serialized_end=710
   _globals['_EVALUATESTREAMRESPONSE']._serialized_start=713
   _globals['_EVALUATESTREAMRESPONSE']._serialized_end=914
-  _globals['_DESCRIBEINPUTSREQUEST']._serialized_start=916
-  _globals['_DESCRIBEINPUTSREQUEST']._serialized_end=954
-  _globals['_DESCRIBEINPUTSRESPONSE']._serialized_start=956
-  _globals['_DESCRIBEINPUTSRESPONSE']._serialized_end=1056
-  _globals['_FACTDESCRIPTION']._serialized_start=1059
-  _globals['_FACTDESCRIPTION']._serialized_end=1477
-  _globals['_ALLOWEDVALUE']._serialized_start=1479
-  _globals['_ALLOWEDVALUE']._serialized_end=1523
-  _globals['_FHIRBINDING']._serialized_start=1525
-  _globals['_FHIRBINDING']._serialized_end=1592
-  _globals['_ELIGIBILITYSERVICE']._serialized_start=2044
-  _globals['_ELIGIBILITYSERVICE']._serialized_end=2341
+  _globals['_EVALUATEFHIRREQUEST']._serialized_start=917
+  _globals['_EVALUATEFHIRREQUEST']._serialized_end=1253
+  _globals['_EVALUATEFHIRRESPONSE']._serialized_start=1256
+  _globals['_EVALUATEFHIRRESPONSE']._serialized_end=1433
+  _globals['_FHIRREADING']._serialized_start=1436
+  _globals['_FHIRREADING']._serialized_end=1607
+  _globals['_READFACT']._serialized_start=1610
+  _globals['_READFACT']._serialized_end=1775
+  _globals['_CANDIDATEFACT']._serialized_start=1777
+  _globals['_CANDIDATEFACT']._serialized_end=1854
+  _globals['_READINGISSUE']._serialized_start=1856
+  _globals['_READINGISSUE']._serialized_end=1944
+  _globals['_DESCRIBEINPUTSREQUEST']._serialized_start=1946
+  _globals['_DESCRIBEINPUTSREQUEST']._serialized_end=1984
+  _globals['_DESCRIBEINPUTSRESPONSE']._serialized_start=1986
+  _globals['_DESCRIBEINPUTSRESPONSE']._serialized_end=2086
+  _globals['_FACTDESCRIPTION']._serialized_start=2089
+  _globals['_FACTDESCRIPTION']._serialized_end=2507
+  _globals['_ALLOWEDVALUE']._serialized_start=2509
+  _globals['_ALLOWEDVALUE']._serialized_end=2553
+  _globals['_FHIRBINDING']._serialized_start=2555
+  _globals['_FHIRBINDING']._serialized_end=2622
+  _globals['_ELIGIBILITYSERVICE']._serialized_start=3175
+  _globals['_ELIGIBILITYSERVICE']._serialized_end=3563
 # @@protoc_insertion_point(module_scope)

@@ -147,6 +147,30 @@ FACT_TYPE_CODE: FactType.ValueType  # 8
 """A key of a reference table."""
 Global___FactType: _TypeAlias = FactType  # noqa: Y015
 
+class _ReadStanding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReadStandingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReadStanding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    READ_STANDING_UNSPECIFIED: _ReadStanding.ValueType  # 0
+    """Never sent."""
+    READ_STANDING_USED: _ReadStanding.ValueType  # 1
+    """It was used."""
+    READ_STANDING_OVERRIDDEN: _ReadStanding.ValueType  # 2
+    """The request gave the fact itself, and that won."""
+
+class ReadStanding(_ReadStanding, metaclass=_ReadStandingEnumTypeWrapper):
+    """Says whether the rules used a fact that was read."""
+
+READ_STANDING_UNSPECIFIED: ReadStanding.ValueType  # 0
+"""Never sent."""
+READ_STANDING_USED: ReadStanding.ValueType  # 1
+"""It was used."""
+READ_STANDING_OVERRIDDEN: ReadStanding.ValueType  # 2
+"""The request gave the fact itself, and that won."""
+Global___ReadStanding: _TypeAlias = ReadStanding  # noqa: Y015
+
 @_typing.final
 class EvaluateRequest(_message.Message):
     """Asks for a decision."""
@@ -313,6 +337,278 @@ class EvaluateStreamResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___EvaluateStreamResponse: _TypeAlias = EvaluateStreamResponse  # noqa: Y015
+
+@_typing.final
+class EvaluateFhirRequest(_message.Message):
+    """Asks for a decision on a FHIR R4 record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PATIENT_REFERENCE_FIELD_NUMBER: _builtins.int
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    PAYER_ID_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    PATIENT_ID_FIELD_NUMBER: _builtins.int
+    PATIENT_HISTORY_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in EvaluateRequest."""
+    patient_reference: _builtins.str
+    """As in EvaluateRequest. Empty: `Patient/` and `patient_id`, if that is given."""
+    jurisdiction: Global___Jurisdiction.ValueType
+    """Whose rules are asked. Required."""
+    payer_id: _builtins.str
+    """The payer whose rules are asked too. Empty: no coverage answer."""
+    as_of: _builtins.str
+    """The day on which the rules are evaluated, YYYY-MM-DD; what the record dates after it is not read. Empty: the
+    server's day, and the decision says so.
+    """
+    purpose: Global___Purpose.ValueType
+    """What the decision is for. Logged with it."""
+    content: _builtins.bytes
+    """JSON in UTF-8: a Bundle of any type, one resource, a list of resources, the `prefetch` object of a CDS Hooks call, or
+    NDJSON as bulk export writes it. At most 16 MiB by default. Required.
+    """
+    patient_id: _builtins.str
+    """The id of the patient whose resources are read. Empty: the record has to name only one."""
+    view: _explanation_pb2.ExplanationView.ValueType
+    """How much of the explanation comes with the decision."""
+    @_builtins.property
+    def patient_history(self) -> _patient_pb2.PatientHistory:
+        """What the caller knows beside the record. A fact that is given here wins over the one that is read."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        patient_reference: _builtins.str = ...,
+        jurisdiction: Global___Jurisdiction.ValueType = ...,
+        payer_id: _builtins.str = ...,
+        as_of: _builtins.str = ...,
+        purpose: Global___Purpose.ValueType = ...,
+        content: _builtins.bytes = ...,
+        patient_id: _builtins.str = ...,
+        patient_history: _patient_pb2.PatientHistory | None = ...,
+        view: _explanation_pb2.ExplanationView.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["patient_history", b"patient_history"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "content", b"content", "jurisdiction", b"jurisdiction", "patient_history", b"patient_history", "patient_id", b"patient_id", "patient_reference", b"patient_reference", "payer_id", b"payer_id", "purpose", b"purpose", "request_id", b"request_id", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateFhirRequest: _TypeAlias = EvaluateFhirRequest  # noqa: Y015
+
+@_typing.final
+class EvaluateFhirResponse(_message.Message):
+    """Carries a decision on a FHIR R4 record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    READING_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request's own request_id."""
+    @_builtins.property
+    def decision(self) -> _decision_pb2.Decision:
+        """The decision. Its decision_id is the id of its entry in the log."""
+
+    @_builtins.property
+    def reading(self) -> Global___FhirReading:
+        """What was read of the record."""
+
+    @_builtins.property
+    def receipt(self) -> _receipt_pb2.LogReceipt:
+        """Proof that the decision is in the log, as in EvaluateResponse."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        decision: _decision_pb2.Decision | None = ...,
+        reading: Global___FhirReading | None = ...,
+        receipt: _receipt_pb2.LogReceipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "reading", b"reading", "receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "reading", b"reading", "receipt", b"receipt", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateFhirResponse: _TypeAlias = EvaluateFhirResponse  # noqa: Y015
+
+@_typing.final
+class FhirReading(_message.Message):
+    """Tells what was read of a record, and what was not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATIENT_ID_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    ISSUES_FIELD_NUMBER: _builtins.int
+    patient_id: _builtins.str
+    """The id of the patient who was read. Empty if the record names none, or several."""
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReadFact]:
+        """The facts that the record settles."""
+
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateFact]:
+        """What the record suggests and a clinician has to confirm. None of it reached the rules."""
+
+    @_builtins.property
+    def issues(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReadingIssue]:
+        """Everything that was not read at face value."""
+
+    def __init__(
+        self,
+        *,
+        patient_id: _builtins.str = ...,
+        facts: _abc.Iterable[Global___ReadFact] | None = ...,
+        candidates: _abc.Iterable[Global___CandidateFact] | None = ...,
+        issues: _abc.Iterable[Global___ReadingIssue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "facts", b"facts", "issues", b"issues", "patient_id", b"patient_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FhirReading: _TypeAlias = FhirReading  # noqa: Y015
+
+@_typing.final
+class ReadFact(_message.Message):
+    """A fact as it was read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACT_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    MATCHED_BY_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    fact: _builtins.str
+    """Name of the fact."""
+    value: _builtins.str
+    """The value, as JSON text: a number, a string, true or false, a list."""
+    raw: _builtins.str
+    """The value as the record has it, as JSON text, where it differs. Empty where it does not."""
+    unit: _builtins.str
+    """The unit of the record. Empty where there is none."""
+    date: _builtins.str
+    """The date as the record writes it. Empty where there is none."""
+    matched_by: _builtins.str
+    """What it was recognized by: `code`, `name`, or another word of the documentation. Empty where nothing had to be."""
+    standing: Global___ReadStanding.ValueType
+    """Whether the rules used it."""
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The resources that it comes from, as `Type/id`."""
+
+    def __init__(
+        self,
+        *,
+        fact: _builtins.str = ...,
+        value: _builtins.str = ...,
+        raw: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        date: _builtins.str = ...,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
+        matched_by: _builtins.str = ...,
+        standing: Global___ReadStanding.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "fact", b"fact", "matched_by", b"matched_by", "raw", b"raw", "sources", b"sources", "standing", b"standing", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadFact: _TypeAlias = ReadFact  # noqa: Y015
+
+@_typing.final
+class CandidateFact(_message.Message):
+    """A fact that the record suggests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACT_FIELD_NUMBER: _builtins.int
+    SUGGESTS_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    fact: _builtins.str
+    """Name of the fact."""
+    suggests: _builtins.str
+    """The value that is suggested."""
+    why: _builtins.str
+    """Why it is not settled."""
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The resources that suggest it, as `Type/id`."""
+
+    def __init__(
+        self,
+        *,
+        fact: _builtins.str = ...,
+        suggests: _builtins.str = ...,
+        why: _builtins.str = ...,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact", "sources", b"sources", "suggests", b"suggests", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateFact: _TypeAlias = CandidateFact  # noqa: Y015
+
+@_typing.final
+class ReadingIssue(_message.Message):
+    """Something that was not read at face value. Holds paths and codes, never what the record says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    FACT_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """Its stable code, such as `fhir/text-only`."""
+    fact: _builtins.str
+    """The fact that it concerns. Empty where it concerns none."""
+    effect: _builtins.str
+    """What came of it: `unusable`, `unconfirmed`, `ignored` or `noted`."""
+    count: _builtins.int
+    """How often it occurs."""
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The first paths where it occurs, at most three."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        fact: _builtins.str = ...,
+        effect: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "count", b"count", "effect", b"effect", "fact", b"fact", "paths", b"paths"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadingIssue: _TypeAlias = ReadingIssue  # noqa: Y015
 
 @_typing.final
 class DescribeInputsRequest(_message.Message):

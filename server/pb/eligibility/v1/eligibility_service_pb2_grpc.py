@@ -45,6 +45,11 @@ class EligibilityServiceStub:
                 request_serializer=eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateStreamRequest.SerializeToString,
                 response_deserializer=eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateStreamResponse.FromString,
                 _registered_method=True)
+        self.EvaluateFhir = channel.unary_unary(
+                '/eligibility.v1.EligibilityService/EvaluateFhir',
+                request_serializer=eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateFhirRequest.SerializeToString,
+                response_deserializer=eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateFhirResponse.FromString,
+                _registered_method=True)
         self.DescribeInputs = channel.unary_unary(
                 '/eligibility.v1.EligibilityService/DescribeInputs',
                 request_serializer=eligibility_dot_v1_dot_eligibility__service__pb2.DescribeInputsRequest.SerializeToString,
@@ -75,6 +80,18 @@ class EligibilityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EvaluateFhir(self, request, context):
+        """Reads one patient's FHIR R4 record and decides on what was read; the decision is logged, together with the record,
+        before it is returned. Facts that the request gives itself win over those that are read. Role `evaluator`.
+
+        One bad element never fails a call: what could not be read at face value is told in `reading`. Refused is content
+        that is no JSON object, list of resources or NDJSON (INVALID_ARGUMENT, field `content`), and a patient whom the
+        record shows to have died by `as_of` (FAILED_PRECONDITION, reason PATIENT_DECEASED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DescribeInputs(self, request, context):
         """Describes the facts that the rules read. Any role.
         """
@@ -94,6 +111,11 @@ def add_EligibilityServiceServicer_to_server(servicer, server):
                     servicer.EvaluateStream,
                     request_deserializer=eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateStreamRequest.FromString,
                     response_serializer=eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateStreamResponse.SerializeToString,
+            ),
+            'EvaluateFhir': grpc.unary_unary_rpc_method_handler(
+                    servicer.EvaluateFhir,
+                    request_deserializer=eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateFhirRequest.FromString,
+                    response_serializer=eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateFhirResponse.SerializeToString,
             ),
             'DescribeInputs': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeInputs,
@@ -156,6 +178,33 @@ class EligibilityService:
             '/eligibility.v1.EligibilityService/EvaluateStream',
             eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateStreamRequest.SerializeToString,
             eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvaluateFhir(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eligibility.v1.EligibilityService/EvaluateFhir',
+            eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateFhirRequest.SerializeToString,
+            eligibility_dot_v1_dot_eligibility__service__pb2.EvaluateFhirResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,14 @@ class EligibilityServiceStub:
     The server takes in a limited number of requests before it waits for the caller to read answers. When it shuts down
     it answers what it took in and ends the stream with UNAVAILABLE; send the others again.
     """
+    EvaluateFhir: _grpc.UnaryUnaryMultiCallable[_eligibility_service_pb2.EvaluateFhirRequest, _eligibility_service_pb2.EvaluateFhirResponse]
+    """Reads one patient's FHIR R4 record and decides on what was read; the decision is logged, together with the record,
+    before it is returned. Facts that the request gives itself win over those that are read. Role `evaluator`.
+
+    One bad element never fails a call: what could not be read at face value is told in `reading`. Refused is content
+    that is no JSON object, list of resources or NDJSON (INVALID_ARGUMENT, field `content`), and a patient whom the
+    record shows to have died by `as_of` (FAILED_PRECONDITION, reason PATIENT_DECEASED).
+    """
     DescribeInputs: _grpc.UnaryUnaryMultiCallable[_eligibility_service_pb2.DescribeInputsRequest, _eligibility_service_pb2.DescribeInputsResponse]
     """Describes the facts that the rules read. Any role."""
 
@@ -71,6 +79,14 @@ class EligibilityServiceAsyncStub(EligibilityServiceStub):
 
     The server takes in a limited number of requests before it waits for the caller to read answers. When it shuts down
     it answers what it took in and ends the stream with UNAVAILABLE; send the others again.
+    """
+    EvaluateFhir: _aio.UnaryUnaryMultiCallable[_eligibility_service_pb2.EvaluateFhirRequest, _eligibility_service_pb2.EvaluateFhirResponse]  # type: ignore[assignment]
+    """Reads one patient's FHIR R4 record and decides on what was read; the decision is logged, together with the record,
+    before it is returned. Facts that the request gives itself win over those that are read. Role `evaluator`.
+
+    One bad element never fails a call: what could not be read at face value is told in `reading`. Refused is content
+    that is no JSON object, list of resources or NDJSON (INVALID_ARGUMENT, field `content`), and a patient whom the
+    record shows to have died by `as_of` (FAILED_PRECONDITION, reason PATIENT_DECEASED).
     """
     DescribeInputs: _aio.UnaryUnaryMultiCallable[_eligibility_service_pb2.DescribeInputsRequest, _eligibility_service_pb2.DescribeInputsResponse]  # type: ignore[assignment]
     """Describes the facts that the rules read. Any role."""
@@ -98,6 +114,20 @@ class EligibilityServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The server takes in a limited number of requests before it waits for the caller to read answers. When it shuts down
         it answers what it took in and ends the stream with UNAVAILABLE; send the others again.
+        """
+
+    @_abc_1.abstractmethod
+    def EvaluateFhir(
+        self,
+        request: _eligibility_service_pb2.EvaluateFhirRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_eligibility_service_pb2.EvaluateFhirResponse, _abc.Awaitable[_eligibility_service_pb2.EvaluateFhirResponse]]:
+        """Reads one patient's FHIR R4 record and decides on what was read; the decision is logged, together with the record,
+        before it is returned. Facts that the request gives itself win over those that are read. Role `evaluator`.
+
+        One bad element never fails a call: what could not be read at face value is told in `reading`. Refused is content
+        that is no JSON object, list of resources or NDJSON (INVALID_ARGUMENT, field `content`), and a patient whom the
+        record shows to have died by `as_of` (FAILED_PRECONDITION, reason PATIENT_DECEASED).
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,140 @@
+"""What decides for the faces that are no gRPC service: the same way into the engines and the log, in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from engine.evaluator.agree import Evaluation
+from engine.ledger.body import Access
+from engine.page.timeline import read_history
+from server.cds_hooks.desk import Opened, Shown
+from server.convert.asking import write_feedback_request, write_fhir_request
+from server.convert.ledger import EVALUATE_FHIR, write_caller
+from server.evaluation import Call
+from server.faults import Code, Fault, expired
+from server.interceptors.layers import Notes
+from server.rpc.decision_log import SERVICE as LOG_SERVICE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from engine.ledger.log import DecisionLog
+    from engine.page.timeline import History
+    from server.cds_hooks.desk import Feedback, Purpose
+    from server.deciding import Decided, Decider
+    from server.interceptors.callers import Caller
+    from server.rpc.decision_log import DecisionLog as DecisionLogService
+
+REMEMBERED = 512
+"""How many decisions stay open for their pages; links to older ones are refused as expired."""
+
+_FEEDBACK = f"/{LOG_SERVICE}/RecordFeedback"
+_OPEN = "/cds-hooks/decisions"
+
+
+class LocalDesk:
+    """The desk of this process. Safe to call from many threads.
+
+    `monotonic` gives seconds, `peer` names where the callers come from in the log.
+    """
+
+    def __init__(
+        self,
+        decider: Decider,
+        log: DecisionLog,
+        log_service: DecisionLogService,
+        monotonic: Callable[[], float],
+        peer: str = "cds-hooks",
+    ) -> None:
+        self._decider = decider
+        self._log = log
+        self._log_service = log_service
+        self._monotonic = monotonic
+        self._peer = peer
+        self._opened: OrderedDict[str, Opened] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def evaluate(  # noqa: PLR0913 - what an evaluation is asked with, by name
+        self,
+        *,
+        content: bytes,
+        patient: str,
+        explicit: Mapping[str, object],
+        jurisdiction: str,
+        purpose: Purpose,
+        request_id: str,
+        caller: Caller,
+        deadline: float,
+    ) -> Shown:
+        """Decide, log, and keep the decision open for its page. Arguments and errors: `cds_hooks.desk.Desk`."""
+        data = write_fhir_request(
+            content=content,
+            patient_id=patient,
+            facts=explicit,
+            jurisdiction=jurisdiction,
+            purpose=purpose,
+            request_id=request_id,
+        )
+
+        def check() -> None:
+            if self._monotonic() >= deadline:
+                raise expired()
+
+        call = self._call(EVALUATE_FHIR, caller, deadline)
+        decided = self._decider.decide(data, call, check, Notes())
+        asked, recorded = decided.asked, decided.recorded
+        if asked.reading is None:
+            message = "a FHIR request was read without a reading"
+            raise AssertionError(message)
+        shown = Shown(
+            recorded.decision_id,
+            decided.answer.evaluated.outcome.decision,
+            asked.reading,
+            asked.facts,
+            recorded.proof,
+            recorded.index,
+        )
+        opened = Opened(shown, content, patient, explicit, jurisdiction, _history(decided))
+        with self._lock:
+            self._opened[shown.decision_id] = opened
+            self._opened.move_to_end(shown.decision_id)
+            if len(self._opened) > REMEMBERED:
+                self._opened.popitem(last=False)
+        return shown
+
+    def open(self, decision_id: str, caller: Caller) -> Opened:
+        """Open a decision for its page; the log says who saw it before it is shown. Raises: LedgerError, Fault."""
+        with self._lock:
+            opened = self._opened.get(decision_id)
+        if opened is None:
+            raise Fault(Code.NOT_FOUND, "DECISION_CLOSED", "the decision is no longer open; ask for it again")
+        index = opened.shown.index
+        call = self._call(_OPEN, caller, 0)
+        with self._log.reading() as snapshot:
+            size = snapshot.head().size
+        self._log.tell(Access("page", index, index, size), write_caller(call, purpose="care", status="OK"))
+        return opened
+
+    def feedback(self, feedback: Feedback, caller: Caller, deadline: float) -> None:
+        """Log what became of a card; a repeat changes nothing. Raises: LedgerError, Fault."""
+        data = write_feedback_request(
+            card=feedback.card,
+            outcome=feedback.outcome,
+            reason=feedback.reason,
+            comment=feedback.comment,
+            moment=feedback.moment,
+        )
+        self._log_service.answer("RecordFeedback", data, self._call(_FEEDBACK, caller, deadline))
+
+    def _call(self, method: str, caller: Caller, deadline: float) -> Call:
+        deadline_ms = max(1, round((deadline - self._monotonic()) * 1000)) if deadline else 0
+        return Call(method, caller.name, caller.roles, self._peer, deadline_ms)
+
+
+def _history(decided: Decided) -> History | None:
+    outcome = decided.answer.evaluated.outcome
+    if decided.packs is None or not isinstance(outcome, Evaluation):
+        return None
+    return read_history(decided.rules.book, decided.packs, outcome)
