@@ -172,14 +172,14 @@ class Server:
     def _build_face(self) -> Face:
         """Build the CDS Hooks face. Raises: SettingsError, RulePackError."""
         words = load_words(self._settings.rules)
-        with self._rules.reading() as rules:
-            dictionary = rules.book.dictionary
+        book = self._book()
         return Face(
             self._settings,
             desk=LocalDesk(self._decider, self.ledger, self._decision_log, time.monotonic),
             page=ClinicianPage(self._book, words, self.ledger.origin),
             words=words,
-            dictionary=dictionary,
+            dictionary=book.dictionary,
+            jurisdictions=book.jurisdictions,
             around=Surroundings(
                 log=self._log,
                 metrics=self.metrics,

@@ -27,7 +27,7 @@ from server.config import SettingsError, split_address
 from server.rpc.service import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from starlette.applications import Starlette
     from starlette.types import ASGIApp
@@ -53,10 +53,12 @@ class Face:
         page: Page,
         words: Words,
         dictionary: Dictionary,
+        jurisdictions: Collection[str],
         around: Surroundings,
     ) -> None:
-        """Build everything and bind the port. Raises: SettingsError."""
+        """Build everything and bind the port; `jurisdictions` are those that packs serve. Raises: SettingsError."""
         self._settings = settings
+        self._jurisdictions = jurisdictions
         self._around = around
         self._pool = Pool(settings.workers, "cds")
         self._outside = Outside()
@@ -138,6 +140,13 @@ class Face:
         except ClientsError as error:
             message = f"--cds-clients: {error}"
             raise SettingsError(message) from None
+        for client in clients:
+            if client.jurisdiction not in self._jurisdictions:
+                served = ", ".join(sorted(self._jurisdictions))
+                message = (
+                    f"--cds-clients: `{client.name}`: no pack serves `{client.jurisdiction}`; packs serve {served}"
+                )
+                raise SettingsError(message)
         if any(client.certificate for client in clients) and settings.client_ca is None:
             message = "--cds-clients: a client with `certificate` needs --client-ca"
             raise SettingsError(message)

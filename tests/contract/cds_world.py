@@ -258,7 +258,15 @@ def serving(
         on_unexpected=lambda place: make_log(log).error("unexpected", place=place),
     )
     page = ClinicianPage(lambda: book, words(), "test.example.org/log")
-    face = Face(settings, desk=desk, page=page, words=words(), dictionary=book.dictionary, around=around)
+    face = Face(
+        settings,
+        desk=desk,
+        page=page,
+        words=words(),
+        dictionary=book.dictionary,
+        jurisdictions=book.jurisdictions,
+        around=around,
+    )
     face.start()
     try:
         with httpx.Client(base_url=f"{scheme}://localhost:{face.port}", verify=verify, timeout=30) as http:
