@@ -49,6 +49,7 @@ from server.verification import verify_in_background
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
 
     from structlog.typing import FilteringBoundLogger
 
@@ -175,7 +176,14 @@ class Server:
         book = self._book()
         return Face(
             self._settings,
-            desk=LocalDesk(self._decider, self.ledger, self._decision_log, time.monotonic),
+            desk=LocalDesk(
+                self._decider,
+                self._rules,
+                self.ledger,
+                self._decision_log,
+                today=self._today,
+                monotonic=time.monotonic,
+            ),
             page=ClinicianPage(self._book, words, self.ledger.origin),
             words=words,
             dictionary=book.dictionary,
@@ -199,8 +207,7 @@ class Server:
     def _register(self, loaded: LoadedRules) -> LoadedRules:
         """Register what the rules are made of, so that nothing is decided by rules that the log cannot show."""
         blobs = loaded.blobs
-        today = datetime.now(ZoneInfo(self._settings.time_zone)).date()
-        activation = PackSetActivated(blobs.pack_set.label, loaded.book.dictionary.version, today.isoformat())
+        activation = PackSetActivated(blobs.pack_set.label, loaded.book.dictionary.version, self._today().isoformat())
         self.ledger.register(blobs.all(), activation)
         return loaded
 
@@ -344,6 +351,9 @@ class Server:
     def _circumstances(self, position: int | None) -> Circumstances:
         decision_id = entry_uuid(self.ledger.entry_id())
         return Circumstances(decision_id, datetime.now(UTC), self._settings.time_zone, position)
+
+    def _today(self) -> date:
+        return datetime.now(ZoneInfo(self._settings.time_zone)).date()
 
     def _tell_unexpected(self, place: str) -> None:
         self._log.error("unexpected", place=place)

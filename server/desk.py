@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from engine.evaluator.agree import Evaluation
+from engine.fhir.read import read
 from engine.ledger.body import Access
 from engine.page.timeline import read_history
 from server.cds_hooks.desk import Opened, Shown
@@ -16,16 +17,20 @@ from server.evaluation import Call
 from server.faults import Code, Fault, expired
 from server.interceptors.layers import Notes
 from server.rpc.decision_log import SERVICE as LOG_SERVICE
+from server.terminologies import terminology_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import date
 
+    from engine.fhir.reading import Reading
     from engine.ledger.log import DecisionLog
     from engine.page.timeline import History
     from server.cds_hooks.desk import Feedback, Purpose
     from server.deciding import Decided, Decider
     from server.interceptors.callers import Caller
     from server.rpc.decision_log import DecisionLog as DecisionLogService
+    from server.rules_in_force import RulesInForce
 
 REMEMBERED = 512
 """How many decisions stay open for their pages; links to older ones are refused as expired."""
@@ -37,24 +42,42 @@ _OPEN = "/cds-hooks/decisions"
 class LocalDesk:
     """The desk of this process. Safe to call from many threads.
 
-    `monotonic` gives seconds, `peer` names where the callers come from in the log.
+    `today` gives the day in the evaluation time zone, `monotonic` seconds; `peer` names where callers come from in the
+    log.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         decider: Decider,
+        rules: RulesInForce,
         log: DecisionLog,
         log_service: DecisionLogService,
+        *,
+        today: Callable[[], date],
         monotonic: Callable[[], float],
         peer: str = "cds-hooks",
     ) -> None:
         self._decider = decider
+        self._rules = rules
+        self._today = today
         self._log = log
         self._log_service = log_service
         self._monotonic = monotonic
         self._peer = peer
         self._opened: OrderedDict[str, Opened] = OrderedDict()
         self._lock = threading.Lock()
+
+    def read(self, content: Mapping[str, object], patient: str) -> Reading:
+        """Read a patient's resources as of today; nothing is decided and nothing kept."""
+        with self._rules.reading() as rules:
+            book = rules.book
+        return read(
+            content,
+            terminology=terminology_of(book),
+            definitions=book.facts,
+            as_of=self._today(),
+            patient=patient,
+        )
 
     def evaluate(  # noqa: PLR0913 - what an evaluation is asked with, by name
         self,

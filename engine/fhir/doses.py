@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -13,32 +14,44 @@ if TYPE_CHECKING:
     from engine.fhir.terminology import Terminology
 
 _MG = "mg"
+_MISSING = "fhir/dose-missing"
 _ORDERED_DOSE = "ordered-dose"
 _HOURS = {"h": Fraction(1), "d": Fraction(24), "wk": Fraction(168)}
 _A_DAY = Fraction(24)
 _KEPT = Decimal("0.01")
 
 
-def daily_dose(resource: Resource, terminology: Terminology) -> tuple[Decimal | None, bool]:
-    """Give the dose a day in mg, and whether a dose came that is none in mg.
+@dataclass(frozen=True, slots=True)
+class Dose:
+    """A dose a day in mg, or the issue code that says why there is none."""
 
-    None where amount or timing is missing, where it is taken as needed, and where there are several instructions, of
-    which nobody knows whether they add up.
+    daily_mg: Decimal | None = None
+    fault: str = ""
+
+
+def daily_dose(resource: Resource, terminology: Terminology, limits: tuple[Decimal, Decimal]) -> Dose:
+    """Read the dose a day.
+
+    None where amount or timing is missing, where it is taken as needed, where it lies outside `limits`, and where there
+    are several instructions, of which nobody knows whether they add up.
     """
     instructions = shape.elements(resource.data.get("dosageInstruction") or resource.data.get("dosage"))
     if len(instructions) != 1:
-        return None, False
+        return Dose(fault=_MISSING)
     instruction = instructions[0]
-    amount, is_unitless = _amount(instruction, terminology)
+    amount, has_other_unit = _amount(instruction, terminology)
     times = _times_per_day(instruction, terminology)
-    is_as_needed = (
-        bool(shape.count_choices(instruction, "asNeeded")) and instruction.get("asNeededBoolean") is not False
-    )
+    is_as_needed = shape.count_choices(instruction, "asNeeded") and instruction.get("asNeededBoolean") is not False
+    if has_other_unit:
+        return Dose(fault="fhir/unit")
     if amount is None or times is None or is_as_needed:
-        return None, is_unitless
+        return Dose(fault=_MISSING)
     exact = Fraction(amount) * times
-    dose = (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(_KEPT).normalize()
-    return (Decimal(f"{dose:f}") if dose > 0 else None), is_unitless
+    low, high = limits
+    if not Fraction(low) <= exact <= Fraction(high):
+        return Dose(fault="fhir/implausible")
+    rounded = (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(_KEPT).normalize()
+    return Dose(Decimal(f"{rounded:f}"))
 
 
 def _amount(instruction: shape.Element, terminology: Terminology) -> tuple[Decimal | None, bool]:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from engine.errors import Diagnostic
     from engine.fhir import tables
+    from engine.trials import Drug
 
 RXNORM = "RxNorm"
-_ANTIDEPRESSANTS, _AUGMENTATION = "antidepressants.csv", "augmentation_agents.csv"
+_DRUG_TABLES = ("antidepressants.csv", "augmentation_agents.csv")
 _PER_DAY = "mg/day"
+_JOINT = "+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Drugs:
     """What codes and names of medications lead to.
 
     `by_code` gives the ingredients of a code and how it was matched; `combinations` which ingredients together are one
-    drug; `trials` the drug of an ingredient; `effects` what else an ingredient says; `classes` what a class code says.
+    drug; `trials` the drug of an ingredient; `effects` what else an ingredient says.
     """
 
     by_code: Mapping[tuple[str, str], tuple[tuple[str, ...], str]]
@@ -94,74 +96,90 @@ def read_drug_tables(
 
     The two drug tables themselves are checked where the rule book is loaded; while they cannot be read, nothing is.
     """
+    builder = _Builder({rule.drug: rule for rule in rules.rows})
     try:
-        antidepressants, augmentation = files[_ANTIDEPRESSANTS].decode(), files[_AUGMENTATION].decode()
-        drugs = read_drugs(antidepressants, augmentation)
-        listed = [*_cells(antidepressants), *_cells(augmentation)]
+        texts = [files[name].decode() for name in _DRUG_TABLES]
+        drugs = read_drugs(*texts)
+        rows = [row for text in texts for row in csv.DictReader(io.StringIO(text))]
     except (KeyError, ValueError, ArithmeticError):
-        return Drugs({}, {}, re.compile("(?!)"), {}, {}, {})
-    by_drug = {rule.drug: rule for rule in rules.rows}
+        return builder.made()
     for position, rule in enumerate(rules.rows):
         if rule.drug not in drugs:
             faults.append(rules.fault(position, "reference/unknown-drug", f"`{rule.drug}` is in no drug table"))
-    by_code: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {}
-    by_name: dict[str, str] = {}
-    trials: dict[str, TrialDrug] = {}
-    parts_of: dict[str, str] = {}
-    for row in listed:
-        drug = drugs[row["drug"]]
-        cui, way = (
-            row.get("rxnorm_in_cui", ""),
-            "code" if row.get("cui_status", "").startswith("read") else "unconfirmed code",
-        )
-        ruling = by_drug.get(drug.drug)
-        if "+" in cui:
-            parts_of[drug.ingredient] = cui
-        else:
-            by_code.setdefault((RXNORM, cui), ((drug.ingredient,), way))
-            names = ruling.names.split("|") if ruling and ruling.names else [drug.ingredient.replace("_", " ")]
-            by_name |= dict.fromkeys(names, drug.ingredient)
-        if ruling is None or ruling.certainty != "never":
-            own = "suggests" if drug.is_augmentation_only else "sets"
-            certainty, why = (ruling.certainty, ruling.why) if ruling else (own, "")
-            trials.setdefault(
-                drug.ingredient,
-                TrialDrug(
-                    drug.drug,
-                    cui if "+" not in cui else "",
-                    certainty,
-                    why,
-                    drug.minimum_daily_dose_mg,
-                    row.get("dose_unit", "") == _PER_DAY and "+" not in cui,
-                    drug.counts_as_oral_ad,
-                    drug.drug_class,
-                ),
-            )
-    effects: dict[str, tuple[tables.MedicationCode, ...]] = {}
+    for row in rows:
+        builder.add_drug(drugs[row["drug"]], row)
     for each in medications.rows:
-        if each.ingredient:
-            if each.code:
-                by_code.setdefault((each.system, each.code), ((each.ingredient,), each.matched_by))
-            by_name.setdefault(each.ingredient, each.ingredient)
-            if each.fact:
-                effects[each.ingredient] = (*effects.get(each.ingredient, ()), each)
-    by_code.pop((RXNORM, ""), None)
-    known = {name for names, _ in by_code.values() for name in names} | set(by_name.values())
+        builder.add_effect(each)
     for position, product in enumerate(products.rows):
-        names = product.ingredients.split("+")
-        if not known.issuperset(names):
+        if not builder.add_product(product):
             message = f"`{product.ingredients}` names an ingredient that no table knows"
             faults.append(products.fault(position, "reference/unknown-ingredient", message))
-        way = "code" if product.status == "read" else "unconfirmed code"
-        by_code.setdefault((RXNORM, product.code), (tuple(names), way))
-    combinations = {
-        frozenset(name for part in cui.split("+") for name in by_code.get((RXNORM, part), ((), ""))[0]): whole
-        for whole, cui in parts_of.items()
-    }
-    longest_first = sorted(by_name, key=lambda name: (-len(name), name))
-    name = re.compile(rf"\b(?:{'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE)
-    return Drugs(by_code, by_name, name, combinations, trials, effects)
+    return builder.made()
 
 
-def _cells(table: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(table)))
+class _Builder:
+    """Joins rows in their order: the first that names a code, a name or a trial has it."""
+
+    def __init__(self, rules: Mapping[str, tables.DrugRule]) -> None:
+        self.rules = rules
+        self.by_code: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {}
+        self.by_name: dict[str, str] = {}
+        self.parts: dict[str, str] = {}
+        self.trials: dict[str, TrialDrug] = {}
+        self.effects: dict[str, tuple[tables.MedicationCode, ...]] = {}
+
+    def add_drug(self, drug: Drug, row: Mapping[str, str]) -> None:
+        """Add a row of a drug table: its code and names, and the trial that its ingredient is."""
+        cui, rule = row.get("rxnorm_in_cui", ""), self.rules.get(drug.drug)
+        if _JOINT in cui:
+            self.parts[drug.ingredient] = cui
+        else:
+            self._add_code(cui, (drug.ingredient,), is_read=row.get("cui_status", "").startswith("read"))
+            names = rule.names.split("|") if rule and rule.names else [drug.ingredient.replace("_", " ")]
+            self.by_name |= dict.fromkeys(names, drug.ingredient)
+        own = "suggests" if drug.is_augmentation_only else "sets"
+        certainty, why = (rule.certainty, rule.why) if rule else (own, "")
+        if certainty != "never":
+            trial = TrialDrug(
+                drug.drug,
+                "" if _JOINT in cui else cui,
+                certainty,
+                why,
+                drug.minimum_daily_dose_mg,
+                is_daily=row.get("dose_unit", "") == _PER_DAY and _JOINT not in cui,
+                counts_as_oral_ad=drug.counts_as_oral_ad,
+                drug_class=drug.drug_class,
+            )
+            self.trials.setdefault(drug.ingredient, trial)
+
+    def add_effect(self, row: tables.MedicationCode) -> None:
+        """Add what an ingredient says; a row of a class of drugs has none."""
+        if not row.ingredient:
+            return
+        self._add_code(row.code, (row.ingredient,), is_read=row.status == "read")
+        self.by_name.setdefault(row.ingredient, row.ingredient)
+        if row.fact:
+            self.effects[row.ingredient] = (*self.effects.get(row.ingredient, ()), row)
+
+    def add_product(self, product: tables.Product) -> bool:
+        """Add a product; False if it names an ingredient that is not known."""
+        ingredients = tuple(product.ingredients.split(_JOINT))
+        self._add_code(product.code, ingredients, is_read=product.status == "read")
+        return set(self.by_name.values()).issuperset(ingredients)
+
+    def _add_code(self, code: str, ingredients: tuple[str, ...], *, is_read: bool) -> None:
+        if code:
+            self.by_code.setdefault((RXNORM, code), (ingredients, "code" if is_read else "unconfirmed code"))
+
+    def made(self) -> Drugs:
+        """Give what was joined."""
+        combinations = {
+            frozenset(
+                name for part in cui.split(_JOINT) for name in self.by_code.get((RXNORM, part), ((), ""))[0]
+            ): whole
+            for whole, cui in self.parts.items()
+        }
+        longest_first = sorted(self.by_name, key=lambda name: (-len(name), name))
+        names = "|".join(map(re.escape, longest_first)) or "(?!)"
+        pattern = re.compile(rf"\b(?:{names})\b", re.IGNORECASE)
+        return Drugs(self.by_code, self.by_name, pattern, combinations, self.trials, self.effects)

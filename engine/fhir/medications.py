@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from engine.fhir import doses, moment, shape
@@ -14,7 +15,6 @@ from engine.fhir.record import NOT_COUNTED, RETRACTED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import date
-    from decimal import Decimal
 
     from engine.fhir.bundle import Resource
     from engine.fhir.moment import Moment
@@ -42,8 +42,7 @@ class Exposure:
         start: when it began, as far as this record says.
         told: when the record was made, which says how far it can be trusted that the drug is taken now.
         end: the last day, where one is stated.
-        daily_dose_mg: the dose a day, where amount and timing are recorded in mg.
-        has_unitless_dose: whether a dose came whose unit is not mg.
+        dose: the dose a day, where amount and timing are recorded in mg.
         source: the resource, as `Type/id`.
         matched_by: how the drug was found.
 
@@ -54,8 +53,7 @@ class Exposure:
     start: Moment | None
     told: Moment | None
     end: date | None
-    daily_dose_mg: Decimal | None
-    has_unitless_dose: bool
+    dose: doses.Dose
     source: str
     matched_by: str
 
@@ -64,6 +62,7 @@ class Exposure:
         months = record.terminology.policy[_ONGOING].value
         return (
             self.standing == _TAKING
+            and self.end is None
             and self.told is not None
             and self.told.first >= moment.months_before(record.as_of, months)
         )
@@ -96,19 +95,27 @@ def _exposure(resource: Resource, record: Record) -> Exposure | None:
         return None
     record.note_shape(resource)
     start = moment.of_start(resource.data, *_STARTS[resource.kind])
-    told = moment.of_start(resource.data, "dateAsserted") or start
+    asserted = moment.of_start(resource.data, "dateAsserted")
+    told = asserted if asserted is not None and asserted.first <= record.as_of else start
     if start is not None and start.first > record.as_of:
         for fact in facts:
             record.notes.note("fhir/date-future", resource.name, fact)
         return None
-    dose, is_unitless = doses.daily_dose(resource, record.terminology)
-    exposure = Exposure(
-        ingredients, standing, start, told, _end(resource, record.as_of), dose, is_unitless, resource.name, matched_by
-    )
+    dose = doses.daily_dose(resource, record.terminology, _dose_limits(record))
+    end = _end(resource, record.as_of)
+    exposure = Exposure(ingredients, standing, start, told, end, dose, resource.name, matched_by)
     for row in effects:
         if record.knows(row.fact):
             _state_effect(row, exposure, record)
     return exposure
+
+
+def _dose_limits(record: Record) -> tuple[Decimal, Decimal]:
+    """Give the range of a trial's daily dose; without trials in the data dictionary no dose is read."""
+    fields = record.definitions[TRIALS].fields if record.knows(TRIALS) else ()
+    return next(
+        (field.range for field in fields if field.id == "max_dose_mg" and field.range), (Decimal(1), Decimal(0))
+    )
 
 
 def _medication(resource: Resource, record: Record) -> tuple[list[tuple[str, str]], list[str]]:

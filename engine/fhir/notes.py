@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from engine.fhir.terminology import Terminology
 
 
+WAYS = ("name", "unconfirmed code", "code")
+"""How a fact may have been found, from the weakest way to the strongest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One value of a fact at one moment.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.fhir.allergies import read_allergies
-from engine.fhir.bundle import MEDICATION, PATIENT, Resource, unwrap
+from engine.fhir.bundle import MEDICATION, PATIENT, Envelope, Resource, unwrap
 from engine.fhir.conditions import read_conditions
 from engine.fhir.forms import read_responses
 from engine.fhir.medications import read_exposures
@@ -53,7 +53,7 @@ def read(
     """
     notes = Notes(terminology)
     envelope = unwrap(content, notes)
-    asked = patient.removeprefix(f"{PATIENT}/") if patient is not None else _only(patients_in(envelope), notes)
+    asked = patient.removeprefix(f"{PATIENT}/") if patient is not None else _only(envelope, notes)
     if asked is None:
         return Reading("", as_of, issues=notes.issues())
     by_kind = resources_of(asked, envelope, notes)
@@ -95,10 +95,15 @@ def _entry(resource: Resource) -> dict[str, object]:
     return {"fullUrl": resource.urls[0] if resource.urls else "", "resource": resource.data}
 
 
-def _only(patients: tuple[str, ...], notes: Notes) -> str | None:
-    """Give the one patient of a record; None, with an issue, if it names none or several."""
+def _only(envelope: Envelope, notes: Notes) -> str | None:
+    """Give the one patient of a record; None, with an issue for each, if it names none or several."""
+    patients = patients_in(envelope)
     if len(patients) == 1:
         return patients[0]
     for patient in patients:
         notes.note("fhir/wrong-patient", f"{PATIENT}/{patient}")
+    if not patients:
+        for resources in envelope.by_kind.values():
+            for resource in resources:
+                notes.note("fhir/subject-unresolved", resource.name)
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.fhir.moment import newest
+from engine.fhir.notes import WAYS
 from engine.fhir.reading import Sourced
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from engine.facts import FactDefinition
     from engine.fhir.notes import Evidence, Notes, Statement
-
-_WAYS = ("name", "unconfirmed code", "code")
 
 
 def settle(notes: Notes, definitions: Mapping[str, FactDefinition], as_of: date) -> None:
@@ -92,7 +91,7 @@ def _settle_newest(fact: str, latest: Sequence[Evidence], notes: Notes, blocked:
         first.unit,
         day.isoformat() if day else "",
         tuple(sorted({each.source for each in best})),
-        min((each.matched_by for each in best), key=_WAYS.index),
+        min((each.matched_by for each in best), key=WAYS.index),
     )
 
 
@@ -105,9 +104,7 @@ def _settle_statements(
     order = notes.terminology.orders.get(fact, ())
     value = max(values, key=order.index) if values <= set(order) else min(values)
     observed = notes.facts.get(fact)
-    if fact in blocked:
-        return
-    if all(each.is_negative for each in statements) and notes.has_candidate(fact):
+    if fact in blocked or (all(each.is_negative for each in statements) and notes.has_candidate(fact)):
         for each in statements:
             path = f"{each.source}.code"
             notes.suggest(fact, each.value, "fhir/needs-confirmation", path, notes.terminology.reasons["contradicted"])
@@ -141,7 +138,7 @@ def _stated(value: object, supporting: Sequence[Statement]) -> Sourced:
         value,
         date=max(days).isoformat() if days else "",
         sources=tuple(sorted({each.source for each in supporting})),
-        matched_by=min((each.matched_by for each in supporting), key=_WAYS.index),
+        matched_by=min((each.matched_by for each in supporting), key=WAYS.index),
     )
 
 

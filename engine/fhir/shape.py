@@ -17,6 +17,7 @@ Element: TypeAlias = dict[str, object]
 MAX_ID = 64
 """Longest id of a resource, in characters (FHIR R4, data type id)."""
 
+_MOST_DIGITS = 15
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _NOT_AN_ID = re.compile(r"[^A-Za-z0-9.\-]")
 
@@ -70,7 +71,7 @@ def number(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     exact = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
-    return exact if exact.is_finite() and (not exact or abs(exact.adjusted()) < len("1" * 15)) else None
+    return exact if exact.is_finite() and (not exact or abs(exact.adjusted()) < _MOST_DIGITS) else None
 
 
 def choice(resource: Element, name: str) -> tuple[str, object] | None:

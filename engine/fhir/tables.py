@@ -223,7 +223,6 @@ class Behavior(BaseModel):
     ever: str
     recent: str
     values: Mapping[Literal["never", "long_ago", "recent"], str]
-    why: str
 
 
 class ScoredForm(BaseModel):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.fhir import moment
+from engine.fhir.notes import WAYS
 from engine.fhir.reading import TRIALS, Sourced
 
 if TYPE_CHECKING:
@@ -47,9 +48,10 @@ def read_trials(exposures: Sequence[Exposure], record: Record) -> None:
         elif real:
             trials.append(_trial(drug, real, record))
     if trials:
-        matched = {each.matched_by for each in exposures}
-        sources = tuple(sorted({each.source for each in exposures}))
-        record.notes.facts[TRIALS] = Sourced(trials, sources=sources, matched_by=max(matched))
+        used = [each for those in by_ingredient.values() for each in those if each.standing != _PLANNED]
+        sources = tuple(sorted({each.source for each in used}))
+        matched_by = min((each.matched_by for each in used), key=WAYS.index)
+        record.notes.facts[TRIALS] = Sourced(trials, sources=sources, matched_by=matched_by)
 
 
 def _trial(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> dict[str, object]:
@@ -72,7 +74,7 @@ def _trial(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> di
 
 def _highest_dose(drug: TrialDrug, exposures: Iterable[Exposure]) -> Decimal | None:
     """Give the highest daily dose, if every record of the drug has one: an unknown dose may be the highest."""
-    doses = [each.daily_dose_mg if len(each.ingredients) == 1 else None for each in exposures]
+    doses = [each.dose.daily_mg if len(each.ingredients) == 1 else None for each in exposures]
     known = [dose for dose in doses if dose is not None]
     return max(known) if drug.is_daily and known and len(known) == len(doses) else None
 
@@ -100,7 +102,7 @@ def _dates(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> di
 def _is_ongoing(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> bool:
     """Say whether the newest record is a recent one that the drug is taken; else an active one only suggests it."""
     active = [each for each in exposures if each.standing == _TAKING]
-    recent = [each for each in active if each.is_recent(record) and each.end is None]
+    recent = [each for each in active if each.is_recent(record)]
     told = [each.told for each in exposures if each.told is not None]
     newest = set(moment.newest(told))
     reason = "superseded"
@@ -129,5 +131,5 @@ def _note_missing(trial: dict[str, object], exposures: Iterable[Exposure], recor
     for each in exposures:
         path = f"{each.source}.dosage"
         if "max_dose_mg" not in trial:
-            record.notes.note("fhir/unit" if each.has_unitless_dose else "fhir/dose-missing", path, TRIALS)
+            record.notes.note(each.dose.fault or "fhir/dose-missing", path, TRIALS)
         record.notes.note("fhir/duration-missing", path, TRIALS)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from engine.evaluator.decision import OptionAnswer
     from engine.facts import FactDefinition
-    from server.cds_hooks.desk import Shown
+    from server.cds_hooks.desk import Reading, Shown
     from server.cds_hooks.hook import HookCall
     from server.cds_hooks.words import Words
 
@@ -61,6 +61,20 @@ class Deck:
     def __init__(self, words: Words, definitions: Mapping[str, FactDefinition]) -> None:
         self._words = words
         self._definitions = definitions
+
+    def may_concern(self, reading: Reading) -> bool:
+        """Say whether a patient view is worth deciding: whom it may be for, or anybody with a sign of suicide risk.
+
+        It is asked of every chart that is opened, so that no decision is made, and none logged, about everybody else.
+        """
+        audience = self._words.audience
+        told = {*reading.facts, *(c.fact for c in reading.candidates), *(i.fact for i in reading.issues)}
+        if any(fact in self._definitions and self._definitions[fact].area == audience.always for fact in told):
+            return True
+        diagnosis = reading.facts.get(audience.diagnosis.fact)
+        if diagnosis is not None:
+            return diagnosis.value in audience.diagnosis.values
+        return audience.diagnosis.fact in told
 
     def is_for(self, shown: Shown) -> bool:
         """Say whether the patient-view service may speak: an adult, as far as is known, with a possible depression.

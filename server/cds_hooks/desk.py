@@ -49,9 +49,18 @@ class Issue(Protocol):
     def paths(self) -> Sequence[str]: ...  # noqa: D102
 
 
+class Sourced(Protocol):
+    """A fact that the record settles; `engine.fhir.reading.Sourced` is one."""
+
+    @property
+    def value(self) -> object: ...  # noqa: D102
+
+
 class Reading(Protocol):
     """What was read of a record; `engine.fhir.reading.Reading` is one."""
 
+    @property
+    def facts(self) -> Mapping[str, Sourced]: ...  # noqa: D102
     @property
     def candidates(self) -> Sequence[Candidate]: ...  # noqa: D102
     @property
@@ -101,6 +110,9 @@ class Feedback:
 
 class Desk(Protocol):
     """Evaluates and logs. Called on threads, several at once; nothing is returned before it is in the log."""
+
+    def read(self, content: Mapping[str, object], patient: str) -> Reading:
+        """Read a patient's FHIR resources as of today, without deciding anything; nothing of it is kept."""
 
     def evaluate(  # noqa: PLR0913 - what an evaluation is asked with, by name
         self,

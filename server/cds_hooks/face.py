@@ -45,7 +45,7 @@ _START_SECONDS = 10.0
 class Face:
     """A face that was built and bound: start it, stop it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators, by name
         self,
         settings: Settings,
         *,

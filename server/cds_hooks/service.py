@@ -186,6 +186,10 @@ class Services:
         if not has_patient and not check_patient(call, content):
             message = "the Patient is neither prefetched nor can it be read with the token that came"
             raise Refusal(412, "no-patient", message, places=("prefetch.patient",))
+        if not is_order:
+            reading = await self._threads.run(lambda: self._desk.read(content, call.patient))
+            if not self._deck.may_concern(reading):
+                return []
         caller = Caller(f"{client.name} {call.user}", _ROLES, asked.proof)
         try:
             shown = await self._threads.run(lambda: self._decide(content, call, asked, caller))

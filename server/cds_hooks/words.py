@@ -70,8 +70,9 @@ class Diagnosis(Model):
 
 
 class Audience(Model):
-    """For whom the patient-view service speaks."""
+    """For whom the patient-view service speaks; `always` is the area of facts that make it look at anybody."""
 
+    always: str
     age: AgeLimit
     diagnosis: Diagnosis
 

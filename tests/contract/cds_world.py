@@ -96,8 +96,16 @@ class Issue:
 class Reading:
     """What was read of a record."""
 
+    facts: Mapping[str, Value] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
     issues: tuple[Issue, ...] = ()
+
+
+@dataclass(frozen=True)
+class Value:
+    """A fact of a record."""
+
+    value: object
 
 
 def decide(raw: Mapping[str, object], as_of: str, jurisdiction: str = "US") -> tuple[Decision, PatientFacts]:
@@ -136,6 +144,12 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.may_go.set()
+
+    def read(self, content: Mapping[str, object], patient: str) -> Reading:
+        """Read the facts of the example patient."""
+        del content, patient
+        facts = {**example(self.name)["facts"], **self.changes}
+        return replace(self.reading, facts={name: Value(v) for name, v in facts.items() if v is not None})
 
     def evaluate(self, **asked: Any) -> Shown:  # noqa: ANN401 - what the seam passes
         """Decide, fail or wait."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HOOKS = {"patient-view": "view", "order-select": "select", "order-sign": "sign"}
 EXAMPLES = ["01", "02", "03", "04", "05", "06", "08", "09", "10"]
 TOKEN = re.compile(r"\{\{(.*?)\}\}")
-FULL = Reading((Candidate("dx_primary", "mdd_single"),), (Issue("fhir/history-incomplete"),))
+FULL = Reading({}, (Candidate("dx_primary", "mdd_single"),), (Issue("fhir/history-incomplete"),))
 
 
 @pytest.fixture(scope="module")

@@ -227,3 +227,12 @@ def test_somebody_who_has_died_gets_no_card(ehr: Ehr) -> None:
     prefetch["patient"]["deceasedDateTime"] = RECENT
     assert ehr.call("sign", {**order(draft()), "prefetch": prefetch}) == []
     assert len(ehr.logged(Kind.DECISION_ERROR)) == 1
+
+
+def test_a_chart_without_a_word_of_depression_leaves_nothing_in_the_log(ehr: Ehr) -> None:
+    prefetch = record()
+    del prefetch["conditions"]
+    assert ehr.call("view", {**view(), "prefetch": prefetch}) == []
+    assert ehr.logged(Kind.DECISION, Kind.DECISION_ERROR) == []
+    assert ehr.call("view", {**view(), "prefetch": record()}) != []
+    assert len(ehr.logged(Kind.DECISION)) == 1

@@ -18,7 +18,7 @@ from server.cds_hooks.hook import read_call
 from server.cds_hooks.markdown import escaped
 from server.cds_hooks.quiet import Quiet, digest_of
 from tests.contract.cds_checks import check_card
-from tests.contract.cds_world import Candidate, Issue, Reading, draft, order, rules, shown, view, words
+from tests.contract.cds_world import Candidate, Issue, Reading, Value, draft, order, rules, shown, view, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -290,3 +290,20 @@ def test_what_changes_an_answer_is_news(change: Callable[[Shown], Shown]) -> Non
 
     assert digest_of(made.decision, made.reading) == digest_of(shown("01").decision, Reading())
     assert digest_of(other.decision, other.reading) != digest_of(made.decision, made.reading)
+
+
+@pytest.mark.parametrize(
+    ("reading", "may"),
+    [
+        pytest.param(Reading(), False, id="nothing"),
+        pytest.param(Reading({"age_years": Value(50), "sbp_mmHg": Value(120)}), False, id="no word of a depression"),
+        pytest.param(Reading({"dx_primary": Value("mdd_single")}), True, id="a depression"),
+        pytest.param(Reading({"dx_primary": Value("bipolar_depression")}), False, id="another diagnosis"),
+        pytest.param(Reading(candidates=(Candidate("dx_primary", "mdd_single"),)), True, id="a possible depression"),
+        pytest.param(Reading(issues=(Issue("fhir/not-verified", fact="dx_primary"),)), True, id="unreadable"),
+        pytest.param(Reading({"suicidal_behavior_recency": Value("within_24h")}), True, id="suicidal behavior"),
+        pytest.param(Reading(candidates=(Candidate("si_level", ""),)), True, id="a sign of suicide risk"),
+    ],
+)
+def test_a_chart_is_decided_on_only_where_there_may_be_something_to_say(reading: Reading, *, may: bool) -> None:
+    assert deck().may_concern(reading) is may

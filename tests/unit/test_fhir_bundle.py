@@ -206,3 +206,9 @@ def test_a_reference_to_two_resources_leads_to_neither() -> None:
     ]
 
     assert value(of({"resourceType": "Bundle", "entry": entries}, who="p1"), "sbp_mmHg") is None
+
+
+def test_resources_of_nobody_are_said_to_be() -> None:
+    read = of([{**ICH, "subject": None}])
+
+    assert (read.patient, issues(read)) == ("", {("subject-unresolved", "ignored")})

@@ -6,7 +6,19 @@ from datetime import date
 
 import pytest
 
-from tests.unit.fhir_record import AS_OF, SYSTEMS, Json, candidates, concept, condition, issues, reading, status, value
+from tests.unit.fhir_record import (
+    AS_OF,
+    SYSTEMS,
+    Json,
+    candidates,
+    concept,
+    condition,
+    issues,
+    observation,
+    reading,
+    status,
+    value,
+)
 
 MDD = concept("icd F33.1")
 ANEURYSM, ICH, AVM = "aneurysmal_vascular_disease", "intracerebral_hemorrhage_history", "arteriovenous_malformation"
@@ -359,6 +371,14 @@ def test_pregnancy_by_diagnosis_and_by_observation_must_agree() -> None:
     assert value(read, "pregnancy_status") is None
     assert issues(read, "pregnancy_status") == {("conflict", "unusable")}
     assert value(reading(not_pregnant), "pregnancy_status") == "not_pregnant"
+
+
+def test_a_diagnosis_beside_an_observation_that_cannot_be_read_is_to_be_confirmed() -> None:
+    seen = observation("o", concept("loinc 82810-3"), valueCodeableConcept=concept(text="perhaps"))
+    read = reading(condition("c", concept("sct 77386006")), seen)
+
+    assert value(read, "pregnancy_status") is None
+    assert candidates(read, "pregnancy_status") == ["pregnant"]
 
 
 def test_a_resolved_pregnancy_does_not_show_that_there_is_none() -> None:

@@ -221,6 +221,8 @@ def test_what_no_record_states_stays_missing_and_is_named() -> None:
         ({**daily(100), "asNeededBoolean": False}, 100),
         (daily(100, frequency=1, period=0, periodUnit="d"), None),
         (daily(0), None),
+        (daily(100, frequency=10**14, period=Decimal("1e-14"), periodUnit="h"), None),
+        (daily("100"), 100),
     ],
 )
 def test_a_dose_needs_amount_and_timing_in_mg(dosage: Json, dose: object) -> None:
@@ -343,3 +345,27 @@ def test_a_dose_keeps_its_digits() -> None:
     found: Any = value(read, "trials")
 
     assert found[0]["max_dose_mg"] == Decimal("37.5")
+
+
+def test_a_statement_whose_period_is_over_does_not_speak_for_today() -> None:
+    period = {"start": "2025-01-01", "end": "2025-05-01"}
+    told = other(
+        "MedicationStatement", "s", status="active", effectivePeriod=period, medicationCodeableConcept=concept("rx 596")
+    )
+
+    assert value(reading(told), "med_cns_depressants") is None
+    assert value(reading({**told, "effectivePeriod": {"start": "2025-01-01"}}), "med_cns_depressants")
+
+
+def test_a_later_assertion_does_not_speak_for_the_day_of_the_evaluation() -> None:
+    told = other("MedicationStatement", "s", status="active", medicationCodeableConcept=concept("rx 596"))
+    told |= {"effectiveDateTime": "2020-01-01", "dateAsserted": "2026-01-01"}
+
+    assert value(reading(told), "med_cns_depressants") is None
+    assert value(reading({**told, "dateAsserted": "2025-05-01"}), "med_cns_depressants")
+
+
+def test_the_sources_of_trials_are_those_of_trials() -> None:
+    read = reading(request("r", SERTRALINE), request("b", concept(text="lorazepam")))
+
+    assert (read.facts["trials"].sources, read.facts["trials"].matched_by) == (("MedicationRequest/r",), "code")
