@@ -85,9 +85,9 @@ rules: $(READY)         ## the rule packs: check them, run the cases beside them
 
 unit: $(READY)          ## pytest, and coverage of what runs fast; skipped tests are listed with their reason
 	$(call announce,tests: pytest)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/architecture tests/contract tests/packs tests/unit --cov
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not long' --cov
 	$(call announce,tests: properties$(comma) conformance$(comma) faults$(comma) whole programs)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/conformance tests/integration tests/property
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m long
 
 demo: $(READY)          ## a tour of the answers, on made-up patients
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo/run

@@ -21,11 +21,19 @@ settings.register_profile("suite", deadline=None, derandomize=True, suppress_hea
 settings.load_profile("suite")
 
 MAY_BE_ABSENT = "../shared"
+LONG = {"conformance", "integration", "property"}
+"""Folders whose tests are all marked `long`."""
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate-golden", action="store_true", help="write tests/golden anew; read the diff")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if LONG.intersection(item.path.parts):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 
 from engine.evaluator.inspection import inspect_rules
 
+pytestmark = pytest.mark.long
+
 HERE = Path(__file__).parent
 ENGINE = HERE.parents[1] / "engine"
 TODAY = date(2026, 2, 1)

@@ -17,6 +17,8 @@ from engine.pack.load import load_rules
 from engine.pack.schemas import schemas
 from engine.pack.source import read_source
 
+pytestmark = pytest.mark.long
+
 HERE = Path(__file__).parents[2]
 RULES = HERE / "rules"
 CRITERIA = HERE.parent / "shared" / "clinical" / "criteria.md"

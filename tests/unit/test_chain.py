@@ -43,6 +43,8 @@ from engine.evaluator.chain import Chain, driver, panels, productions, session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+pytestmark = pytest.mark.long
+
 TRUTHS = (True, False, None)
 
 GIVEN: tuple[Node, ...] = (

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from engine.compiler import form
     from engine.compiler.packset import PackSet
 
+pytestmark = pytest.mark.long
+
 BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
 PATIENTS = Patients(BOOK)
 EVALUATOR = Evaluator(BOOK, "interpret")

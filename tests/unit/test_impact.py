@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from engine.pack.book import RuleBook
     from server.rules_in_force import LoadedRules
 
+pytestmark = pytest.mark.long
+
 RULES = Path(__file__).parents[2] / "rules"
 PRESSURE = "esketamine/blood_pressure.yaml"
 LOWER = ("us", "parameters.yaml", "{2019-03-05: 140}", "{2019-03-05: 100}")

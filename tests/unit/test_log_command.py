@@ -21,6 +21,8 @@ from tests.unit.log_folder import FAULT, GOOD, INTEGRITY, ORIGIN, PATIENTS, ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Logged:

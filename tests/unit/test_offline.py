@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 BUNDLE, TILE = "tile/entries/000.p/19", "tile/0/000.p/19"
 LOG = every_kind()
 FILES = LOG.files([7, 12])

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from engine.evaluator.decision import Decision, OptionAnswer
 
+pytestmark = pytest.mark.long
+
 BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
 PATIENTS = Patients(BOOK)
 EVALUATOR = Evaluator(BOOK, "interpret")

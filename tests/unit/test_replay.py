@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from engine.pack.book import RuleBook
     from server.rules_in_force import LoadedRules
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 COMMITMENT_OFFSET = 293
 OTHER_ENGINE = Blob(BlobKind.ENGINE_MANIFEST, b'{"semantics_version":"1","x":"another build"}', "engine")

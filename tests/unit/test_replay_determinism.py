@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from server.rules_in_force import LoadedRules
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -25,6 +25,8 @@ from tests.unit.memory_log import MemoryLog, cases
 if TYPE_CHECKING:
     from engine.pack.book import RuleBook
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

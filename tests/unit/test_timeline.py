@@ -12,6 +12,8 @@ from engine.evaluator.agree import Evaluation, Evaluator
 from engine.pack.load import load_rules
 from tests.property.patients import BENIGN, JURISDICTION, TODAY, Patient, Patients
 
+pytestmark = pytest.mark.long
+
 BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
 PATIENTS = Patients(BOOK)
 EVALUATOR = Evaluator(BOOK, "interpret")

@@ -18,6 +18,8 @@ from engine.evaluator.interpret import Interpreter
 from engine.facts import read_facts
 from engine.pack.load import load_rules
 
+pytestmark = pytest.mark.long
+
 AS_OF = date(2025, 6, 2)
 BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
 PACKS = {payer: compile_packs(BOOK, "US", payer, AS_OF) for payer in ("UHC", "CIGNA", "QUALCHOICE")}

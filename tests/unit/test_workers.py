@@ -29,6 +29,8 @@ from tests.unit.memory_log import MANIFEST, MemoryLog, cases, decided, request_o
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.long
+
 RULES = Path(__file__).parents[2] / "rules"
 LOST = (bytes([9] * 32), MANIFEST.digest, bytes([8] * 32), bytes([7] * 32))
 
