@@ -23,10 +23,11 @@ _KEPT = Decimal("0.01")
 
 @dataclass(frozen=True, slots=True)
 class Dose:
-    """A dose a day in mg, or the issue code that says why there is none."""
+    """A dose a day in mg, or the issue code that says why there is none; `is_told` is False without any instruction."""
 
     daily_mg: Decimal | None = None
     fault: str = ""
+    is_told: bool = True
 
 
 def daily_dose(resource: Resource, terminology: Terminology, limits: tuple[Decimal, Decimal]) -> Dose:
@@ -37,7 +38,7 @@ def daily_dose(resource: Resource, terminology: Terminology, limits: tuple[Decim
     """
     instructions = shape.elements(resource.data.get("dosageInstruction") or resource.data.get("dosage"))
     if len(instructions) != 1:
-        return Dose(fault=_MISSING)
+        return Dose(fault=_MISSING, is_told=bool(resource.data.get("dosageInstruction") or resource.data.get("dosage")))
     instruction = instructions[0]
     amount, has_other_unit = _amount(instruction, terminology)
     times = _times_per_day(instruction, terminology)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from engine.fhir.record import Record
     from engine.fhir.tables import MedicationCode
 
-_KINDS = ("MedicationRequest", "MedicationStatement", "MedicationDispense", "MedicationAdministration")
+ORDER, DISPENSE = "MedicationRequest", "MedicationDispense"
+_KINDS = (ORDER, "MedicationStatement", DISPENSE, "MedicationAdministration")
 _STARTS = {
     "MedicationRequest": ("authoredOn",),
     "MedicationStatement": ("effective", "dateAsserted"),
@@ -56,6 +57,11 @@ class Exposure:
     dose: doses.Dose
     source: str
     matched_by: str
+
+    @property
+    def kind(self) -> str:
+        """The type of the resource."""
+        return self.source.partition("/")[0]
 
     def is_recent(self, record: Record) -> bool:
         """Say whether a record that the drug is taken is recent enough to speak for the day of the evaluation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from engine.fhir import forms, moment, shape, values
@@ -87,7 +88,19 @@ def _read(seen: Sequence[_Sighting], record: Record, *, is_mean: bool) -> None:
         return
     for each in seen:
         if each.when is None or each.when.first > record.as_of or each.when in latest:
-            record.notes.observe(_evidence(each, record))
+            found = _evidence(each, record)
+            if _is_too_old(found, record):
+                record.suggest(found.fact, plain(found.value), "too_old", each.path)
+            else:
+                record.notes.observe(found)
+
+
+def _is_too_old(found: Evidence, record: Record) -> bool:
+    """Say whether an answer that only speaks for some days was given longer ago."""
+    days = record.terminology.aging.get((found.fact, str(found.value)))
+    if days is None or found.fault or found.moment is None:
+        return False
+    return found.moment.first < record.as_of - timedelta(days=days)
 
 
 def _evidence(seen: _Sighting, record: Record) -> Evidence:

@@ -146,10 +146,11 @@ class PanelCode(Coded):
 
 
 class AnswerCode(Coded):
-    """What a coded value of an observation says."""
+    """What a coded value of an observation says; `within` names the policy number that limits its age."""
 
     fact: str
     value: str
+    within: str = ""
 
 
 class AllergyCode(Coded):

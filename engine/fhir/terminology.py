@@ -64,7 +64,8 @@ class Codes(Generic[C]):
 class Terminology:
     """Everything coded that reading a record needs.
 
-    `stated` are the facts and values that the tables name, with file and line, for `check`.
+    `aging` says after how many days an answer, by fact and value, no longer speaks. `stated` are the facts and values
+    that the tables name, with file and line, for `check`.
     """
 
     systems: Mapping[str, str]
@@ -80,6 +81,7 @@ class Terminology:
     observations: Codes[tables.ObservationCode]
     panels: Codes[tables.PanelCode]
     answers: Codes[tables.AnswerCode]
+    aging: Mapping[tuple[str, str], int]
     allergies: Codes[tables.AllergyCode]
     procedures: Codes[tables.ProcedureCode]
     drugs: Drugs
@@ -182,9 +184,10 @@ def _read(files: Mapping[str, bytes]) -> tuple[Terminology | None, list[Diagnost
     faults += _absent(reasons, (row.name for row in reasons.rows), REASONS)
     faults += _absent(policy, (row.name for row in policy.rows), POLICIES)
     faults += _unknown_systems({row.system for row in systems.rows}, coded)
-    faults += _unknown_policies({row.name for row in policy.rows}, (procedures, medications))
+    faults += _unknown_policies({row.name for row in policy.rows}, (procedures, medications, answers))
     if forms is None:
         return None, faults
+    ages = {row.name: row.value for row in policy.rows}
     terminology = Terminology(
         systems={row.uri: row.system for row in systems.rows},
         units={row.written: row.ucum for row in units.rows},
@@ -199,6 +202,7 @@ def _read(files: Mapping[str, bytes]) -> tuple[Terminology | None, list[Diagnost
         observations=Codes(observations.rows),
         panels=Codes(panels.rows),
         answers=Codes(answers.rows),
+        aging={(row.fact, row.value): ages[row.within] for row in answers.rows if row.within in ages},
         allergies=Codes(allergies.rows),
         procedures=Codes(procedures.rows),
         drugs=drugs,

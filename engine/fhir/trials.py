@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.fhir import moment
+from engine.fhir.medications import DISPENSE, ORDER
 from engine.fhir.notes import WAYS
 from engine.fhir.reading import TRIALS, Sourced
 
@@ -72,11 +73,27 @@ def _trial(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> di
     }
 
 
-def _highest_dose(drug: TrialDrug, exposures: Iterable[Exposure]) -> Decimal | None:
+def _highest_dose(drug: TrialDrug, exposures: Sequence[Exposure]) -> Decimal | None:
     """Give the highest daily dose, if every record of the drug has one: an unknown dose may be the highest."""
-    doses = [each.dose.daily_mg if len(each.ingredients) == 1 else None for each in exposures]
-    known = [dose for dose in doses if dose is not None]
-    return max(known) if drug.is_daily and known and len(known) == len(doses) else None
+    known = [dose for each in exposures if (dose := _dose(each, exposures)) is not None]
+    return max(known) if drug.is_daily and known and len(known) == len(exposures) else None
+
+
+def _dose(exposure: Exposure, exposures: Sequence[Exposure]) -> Decimal | None:
+    """Give the dose of a record; of a dispense that says nothing of it, that of the newest order before it."""
+    if len(exposure.ingredients) != 1:
+        return None
+    handed_over = exposure.start.day if exposure.start else None
+    if exposure.dose.is_told or exposure.kind != DISPENSE or handed_over is None:
+        return exposure.dose.daily_mg
+    orders = [
+        (each.start.day, each.dose.daily_mg)
+        for each in exposures
+        if each.kind == ORDER and each.start and each.start.day and each.start.day <= handed_over
+    ]
+    newest = max((day for day, _ in orders), default=None)
+    doses = {dose for day, dose in orders if day == newest}
+    return doses.pop() if len(doses) == 1 else None
 
 
 def _dates(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> dict[str, object]:
@@ -127,9 +144,9 @@ def _suggest_companion(drug: TrialDrug, recent: Iterable[Exposure], record: Reco
                 record.suggest(fact, value, "companion", path)
 
 
-def _note_missing(trial: dict[str, object], exposures: Iterable[Exposure], record: Record) -> None:
+def _note_missing(trial: dict[str, object], exposures: Sequence[Exposure], record: Record) -> None:
     for each in exposures:
         path = f"{each.source}.dosage"
-        if "max_dose_mg" not in trial:
+        if "max_dose_mg" not in trial and _dose(each, exposures) is None:
             record.notes.note(each.dose.fault or "fhir/dose-missing", path, TRIALS)
         record.notes.note("fhir/duration-missing", path, TRIALS)

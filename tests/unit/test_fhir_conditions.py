@@ -393,3 +393,14 @@ def test_an_anxiety_disorder_may_be_why_an_antidepressant_was_given() -> None:
 
 def test_no_diagnosis_is_missing_and_not_no() -> None:
     assert not reading().facts
+
+
+def test_that_somebody_is_not_pregnant_speaks_for_some_weeks_only() -> None:
+    told = {"resourceType": "Observation", "id": "o", "status": "final", "subject": {"reference": "Patient/p1"}}
+    seen = {**told, "code": concept("loinc 82810-3"), "valueCodeableConcept": concept("sct 60001007")}
+    for day, said, suggested in (("2025-05-05", "not_pregnant", []), ("2025-05-04", None, ["not_pregnant"])):
+        read = reading({**seen, "effectiveDateTime": day})
+        assert value(read, "pregnancy_status") == said
+        assert candidates(read, "pregnancy_status") == suggested
+    pregnant = {**seen, "effectiveDateTime": "2025-01-04", "valueCodeableConcept": concept("sct 77386006")}
+    assert value(reading(pregnant), "pregnancy_status") == "pregnant"

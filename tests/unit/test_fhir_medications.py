@@ -251,6 +251,34 @@ def test_the_highest_dose_needs_every_dose() -> None:
     assert "max_dose_mg" not in trials(low, high, request("r", SERTRALINE))["sertraline"]
 
 
+@pytest.mark.parametrize(
+    ("handed_over", "more", "dose"),
+    [
+        ("2025-03-02", {}, 100),
+        ("2025-04-02", {}, 150),
+        ("2025-02-02", {}, None),
+        ("2025-04-02", {"dosageInstruction": [{"text": "as you like"}]}, None),
+    ],
+)
+def test_a_dispense_without_a_word_of_dose_has_that_of_the_newest_order_before_it(
+    handed_over: str, more: Json, dose: object
+) -> None:
+    orders = [
+        request("low", SERTRALINE, "2025-03-01", "stopped", dosageInstruction=[daily(100)]),
+        request("high", SERTRALINE, "2025-04-01", dosageInstruction=[daily(150)]),
+    ]
+    dispensed = other(
+        "MedicationDispense",
+        "d",
+        status="completed",
+        medicationCodeableConcept=SERTRALINE,
+        whenHandedOver=handed_over,
+        **more,
+    )
+    found = trials(orders[0], dispensed) if dose == 100 else trials(*orders, dispensed)
+    assert found["sertraline"].get("max_dose_mg") == dose
+
+
 def test_a_dose_below_the_minimum_is_inadequate() -> None:
     trial = trials(request("r", SERTRALINE, dosageInstruction=[daily(25)]))["sertraline"]
 
