@@ -103,6 +103,27 @@ def test_shell(ask: Ask, environment: dict[str, str], address: str, decided: lis
     assert has_every_decision(answer.stdout, decided)
 
 
+def test_cpp(ask: Ask, environment: dict[str, str], address: str, tmp_path: Path) -> None:
+    for tool in ("g++", "make", "protoc", "grpc_cpp_plugin", "pkg-config"):
+        if shutil.which(tool, path=environment["PATH"]) is None:
+            pytest.skip(f"{tool} is not installed")
+    source, record = EXAMPLES / "cpp", EXAMPLES / "fhir" / "ada.json"
+    made = subprocess.run(
+        ["make", "-C", source, f"BUILD={tmp_path}"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+
+    answer = ask(str(tmp_path / "evaluate_fhir"), str(record), "2026-05-12", address)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "read: sbp_mmHg = 148\n" in answer.stdout
+    assert "to confirm: episode_start_date (the onset may be the first one in life)\n" in answer.stdout
+    assert "Esketamine nasal spray: INSUFFICIENT DATA." in answer.stdout
+
+    refused = ask(str(tmp_path / "evaluate_fhir"), str(source / "Makefile"), "2026-05-12", address)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("no decision (3): the request has 1 invalid field")
+
+
 def test_a_refused_patient_is_told_and_the_next_one_is_asked(ask: Ask, address: str, tmp_path: Path) -> None:
     patient = {"id": "a", "jurisdiction": "EU", "as_of": "2025-06-02", "facts": {"age_years": 44}}
     file = tmp_path / "patients.jsonl"

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "examples" / "README.md")
 BLOCK = re.compile(r"^```(?:sh)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLE_FILE = re.compile(r"\bexamples/[\w./-]+\w")
-OUR_COMMANDS = {"evaluate", "explain", "cases"}
+OUR_COMMANDS = {"evaluate", "explain", "cases", "fhir"}
 FINAL_OR_PROVISIONAL = {0, 4}
 
 
