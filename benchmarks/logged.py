@@ -89,7 +89,7 @@ def main(*, rounds: int, seconds: int, callers: int) -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="logged"))
         request = Path(folder, "request.json")
         message = request_message()
-        message.patient_reference = "Patient/1"  # as an EHR names one; without it, each call would make a key of its own
+        message.patient_reference = "Patient/1"  # without one, each call would make a key of its own
         request.write_text(json_format.MessageToJson(message))
         addresses = {kind: _start(stack, kind) for kind in found}
         for _ in range(rounds):
