@@ -108,9 +108,7 @@ def test_cpp(ask: Ask, environment: dict[str, str], address: str, tmp_path: Path
         if shutil.which(tool, path=environment["PATH"]) is None:
             pytest.skip(f"{tool} is not installed")
     source, record = EXAMPLES / "cpp", EXAMPLES / "fhir" / "ada.json"
-    made = subprocess.run(
-        ["make", "-C", source, f"BUILD={tmp_path}"], env=environment, capture_output=True, text=True, check=False
-    )
+    made = ask("make", "-C", str(source), f"BUILD={tmp_path}")
     assert made.returncode == 0, made.stderr
 
     answer = ask(str(tmp_path / "evaluate_fhir"), str(record), "2026-05-12", address)
