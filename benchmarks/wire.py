@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf import json_format
@@ -26,16 +26,13 @@ from google.protobuf import json_format
 from benchmarks.patients import AS_OF, BASE
 from engine.pack.digest import write_lock
 from engine.pack.load import load_rules
-from server.convert.messages import enum_number
+from server.convert.asking import write_history
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
-from server.pb.eligibility.v1 import patient_pb2
 from server.probe import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from google.protobuf.descriptor import FieldDescriptor
-    from google.protobuf.message import Message
 
 METHOD = "/eligibility.v1.EligibilityService/Evaluate"
 LOAD = Path(__file__).with_name("load.js")
@@ -104,33 +101,8 @@ def request_message() -> service_pb2.EvaluateRequest:
     message = service_pb2.EvaluateRequest(
         jurisdiction=service_pb2.JURISDICTION_US, as_of=AS_OF.isoformat(), purpose=service_pb2.PURPOSE_TEST
     )
-    facts = json.loads(BASE.read_text())
-    for area in patient_pb2.PatientHistory.DESCRIPTOR.fields:
-        if area.name != "fact_provenance":
-            _fill(getattr(message.patient_history, area.name), facts)
+    message.patient_history.CopyFrom(write_history(json.loads(BASE.read_text())))
     return message
-
-
-def _fill(message: Message, facts: dict[str, Any]) -> None:
-    for field in message.DESCRIPTOR.fields:
-        if field.name not in facts:
-            continue
-        value = facts[field.name]
-        if field.message_type is None:
-            setattr(message, field.name, _scalar(field, value))
-            continue
-        wrapper = getattr(message, field.name)
-        wrapper.SetInParent()
-        items = field.message_type.fields_by_name["items"]
-        for item in value:
-            if items.message_type is None:
-                wrapper.items.append(_scalar(items, item))
-            else:
-                _fill(wrapper.items.add(), item)
-
-
-def _scalar(field: FieldDescriptor, value: Any) -> Any:  # noqa: ANN401 - any field's value
-    return enum_number(field.enum_type, value) if field.enum_type is not None else value
 
 
 def _locked(rules: Path, folder: Path) -> Path:
