@@ -433,8 +433,8 @@ class _Search:
         ]:
             left = left & wanted or left
         world = (left & -left).bit_length() - 1
-        changed = {name: worlds.at(name, world) for name in worlds.held}
-        return {**environment, **changed}
+        changed = {name for v in group for name in (*v.names, *self.cones[v])}
+        return {**environment, **{name: worlds.at(name, world) for name in changed}}
 
 
 def _set(worlds: Worlds, variable: Variable, choice: Mapping[str, form.Value], bits: Bits) -> None:
