@@ -7,6 +7,7 @@ decision log is not what was logged.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ EXIT_FAULT = 1
 EXIT_USAGE = 2
 EXIT_INTEGRITY = 3
 _PR_SET_DUMPABLE = 4
+COLLECTED = (20_000, 10, 10)
+"""Objects that are new, and collections of the younger, before each generation is collected."""
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """Held back from every thread and taken one by one, so that none is lost."""
 
@@ -55,6 +58,7 @@ def main(arguments: Sequence[str] | None = None, load_all: Callable[[Settings], 
     except LedgerError as error:
         sys.stderr.write(f"eligibility-server: the decision log cannot be used: {error}\n")
         return exit_code(error)
+    spare_collections()
     _serve(server)
     return exit_code(failures[0]) if failures else 0
 
@@ -62,6 +66,16 @@ def main(arguments: Sequence[str] | None = None, load_all: Callable[[Settings], 
 def exit_code(error: LedgerError) -> int:
     """Give the exit code of what is wrong with the decision log."""
     return EXIT_INTEGRITY if isinstance(error, IntegrityError) else EXIT_FAULT
+
+
+def spare_collections() -> None:
+    """Keep rules and engines, which stay for good, out of garbage collections, and let those be rare.
+
+    Each would walk through all that lives, for tens of milliseconds; what a call leaves behind is freed without them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTED)
 
 
 def forbid_core_dumps() -> None:
