@@ -19,6 +19,7 @@ from engine.page.clinician import (
 from server.convert.ledger import tree_size_of
 from server.convert.messages import enum_text
 from server.convert.packs import source_attributes
+from server.terminologies import terminology_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +59,7 @@ class ClinicianPage:
                 history=opened.history,
                 candidates=shown.reading.candidates,
                 issues=shown.reading.issues,
+                issue_words={code: row.words for code, row in terminology_of(book).issues.items()},
                 packs={pack.id: pack.header for pack in packs},
                 attributes={pack.id: _attributes(book, pack.id) for pack in packs},
                 receipt=Receipt(shown.decision_id, self._origin, shown.index, size),
