@@ -108,6 +108,17 @@ class LocalDesk:
         call = self._call(EVALUATE_FHIR, caller, deadline)
         decided = self._decider.decide(data, call, check, Notes())
         asked, recorded = decided.asked, decided.recorded
+        if recorded.decision_id != decided.answer.decision_id:
+            return self._first(recorded.decision_id) or self.evaluate(
+                content=content,
+                patient=patient,
+                explicit=explicit,
+                jurisdiction=jurisdiction,
+                purpose=purpose,
+                request_id="",
+                caller=caller,
+                deadline=deadline,
+            )
         if asked.reading is None:
             message = "a FHIR request was read without a reading"
             raise AssertionError(message)
@@ -127,6 +138,16 @@ class LocalDesk:
                 self._opened.popitem(last=False)
         return shown
 
+    def _first(self, decision_id: str) -> Shown | None:
+        """Give the decision that a repeated request had; None where it is no longer at hand.
+
+        INVARIANT: what is shown is what is in the log under its id. What was computed for the repetition may differ, by
+        rules that were loaded since; without the first one at hand, the request is decided and logged anew.
+        """
+        with self._lock:
+            opened = self._opened.get(decision_id)
+        return opened.shown if opened else None
+
     def open(self, decision_id: str, caller: Caller) -> Opened:
         """Open a decision for its page; the log says who saw it before it is shown. Raises: LedgerError, Fault."""
         with self._lock:
@@ -137,6 +158,11 @@ class LocalDesk:
         call = self._call(_OPEN, caller, 0)
         with self._log.reading() as snapshot:
             size = snapshot.head().size
+            if self._log.open_entry(snapshot, index).content is None:
+                with self._lock:
+                    self._opened.pop(decision_id, None)
+                message = "the decision was erased with its patient's data"
+                raise Fault(Code.FAILED_PRECONDITION, "RESPONSE_ERASED", message)
         self._log.tell(Access("page", index, index, size), write_caller(call, purpose="care", status="OK"))
         return opened
 

@@ -68,13 +68,13 @@ class Deck:
         It is asked of every chart that is opened, so that no decision is made, and none logged, about everybody else.
         """
         audience = self._words.audience
-        told = {*reading.facts, *(c.fact for c in reading.candidates), *(i.fact for i in reading.issues)}
+        open_facts = {*(c.fact for c in reading.candidates), *(i.fact for i in reading.issues)}
+        told = open_facts | reading.facts.keys()
         if any(fact in self._definitions and self._definitions[fact].area == audience.always for fact in told):
             return True
         diagnosis = reading.facts.get(audience.diagnosis.fact)
-        if diagnosis is not None:
-            return diagnosis.value in audience.diagnosis.values
-        return audience.diagnosis.fact in told
+        is_settled = diagnosis is not None and diagnosis.value in audience.diagnosis.values
+        return is_settled or audience.diagnosis.fact in open_facts
 
     def is_for(self, shown: Shown) -> bool:
         """Say whether the patient-view service may speak: an adult, as far as is known, with a possible depression.

@@ -58,6 +58,7 @@ class Face:
     ) -> None:
         """Build everything and bind the port; `jurisdictions` are those that packs serve. Raises: SettingsError."""
         self._settings = settings
+        self._desk = desk
         self._jurisdictions = jurisdictions
         self._around = around
         self._pool = Pool(settings.workers, "cds")

@@ -12,10 +12,12 @@ import httpx
 import pytest
 
 from engine.evaluator.agree import Evaluator
-from engine.ledger.entry import Kind
-from engine.ledger.seal import MessagePart, PatientPart
+from engine.ledger import erasure
+from engine.ledger.entry import Kind, entry_uuid
+from engine.ledger.seal import CallerPart, MessagePart, PatientPart
 from engine.ledger.store import Wanted
 from engine.pack.load import load_rules
+from server.desk import LocalDesk
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 from server.rules_in_force import LoadedRules, rules_digest
 from tests.contract.cds_world import PATIENT, PUBLIC, RULES, Site, draft, order, view
@@ -236,3 +238,32 @@ def test_a_chart_without_a_word_of_depression_leaves_nothing_in_the_log(ehr: Ehr
     assert ehr.logged(Kind.DECISION, Kind.DECISION_ERROR) == []
     assert ehr.call("view", {**view(), "prefetch": record()}) != []
     assert len(ehr.logged(Kind.DECISION)) == 1
+
+
+def test_a_repeated_call_shows_what_was_logged_or_is_logged_anew(ehr: Ehr) -> None:
+    body = {**order(draft()), "prefetch": record()}
+    first = ehr.call("sign", body)
+    face = ehr.running.server._face  # noqa: SLF001 - what a restart would empty
+    assert face is not None
+    desk = face._desk  # noqa: SLF001 - as above
+    assert isinstance(desk, LocalDesk)
+    desk._opened.clear()  # noqa: SLF001 - as above
+    again = ehr.call("sign", body)
+    decisions = {entry_uuid(entry.header.entry_id) for entry in ehr.logged(Kind.DECISION)}
+    assert len(decisions) == 2
+    assert first[0]["links"][0]["url"].split("?")[0].rpartition("/")[2] in decisions
+    assert again[0]["links"][0]["url"].split("?")[0].rpartition("/")[2] in decisions
+    assert first[0]["uuid"] != again[0]["uuid"]
+
+
+def test_a_page_of_somebody_who_was_erased_is_closed(ehr: Ehr) -> None:
+    (card,) = ehr.call("sign", {**order(draft()), "prefetch": record()})
+    path = ehr.http.get("/te" + card["links"][0]["url"].removeprefix(PUBLIC)).headers["location"]
+    assert ehr.http.get(path).status_code == 200
+    log = ehr.running.server.ledger
+    wanted = erasure.ErasureRequest(f"Patient/{PATIENT}".encode(), "gdpr-art-17", "order 1")
+    one, other = (CallerPart(name, "key_officer", "", "p", "", "m", 0, "OK") for name in ("one", "other"))
+    erasure.approve(log, wanted, erasure.request(log, wanted, one).index, other)
+    closed = ehr.http.get(path)
+    assert closed.status_code != 200
+    assert "sertraline" not in closed.text.lower()
