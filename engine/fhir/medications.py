@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from engine.fhir import doses, moment, shape
+from engine.fhir.bundle import relative
 from engine.fhir.notes import Statement
 from engine.fhir.reading import TRIALS
 from engine.fhir.record import NOT_COUNTED, RETRACTED
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from engine.fhir.record import Record
     from engine.fhir.tables import MedicationCode
 
-ORDER, DISPENSE = "MedicationRequest", "MedicationDispense"
-_KINDS = (ORDER, "MedicationStatement", DISPENSE, "MedicationAdministration")
+_KINDS = ("MedicationRequest", "MedicationStatement", "MedicationDispense", "MedicationAdministration")
 _STARTS = {
     "MedicationRequest": ("authoredOn",),
     "MedicationStatement": ("effective", "dateAsserted"),
@@ -46,6 +46,7 @@ class Exposure:
         dose: the dose a day, where amount and timing are recorded in mg.
         source: the resource, as `Type/id`.
         matched_by: how the drug was found.
+        orders: the orders that a dispense says it carries out, as `Type/id`.
 
     """
 
@@ -57,11 +58,7 @@ class Exposure:
     dose: doses.Dose
     source: str
     matched_by: str
-
-    @property
-    def kind(self) -> str:
-        """The type of the resource."""
-        return self.source.partition("/")[0]
+    orders: frozenset[str] = frozenset()
 
     def is_recent(self, record: Record) -> bool:
         """Say whether a record that the drug is taken is recent enough to speak for the day of the evaluation."""
@@ -109,7 +106,9 @@ def _exposure(resource: Resource, record: Record) -> Exposure | None:
         return None
     dose = doses.daily_dose(resource, record.terminology, _dose_limits(record))
     end = _end(resource, record.as_of)
-    exposure = Exposure(ingredients, standing, start, told, end, dose, resource.name, matched_by)
+    carried_out = shape.elements(resource.data.get("authorizingPrescription"))
+    orders = frozenset(relative(shape.text(each.get("reference"))) for each in carried_out) - {""}
+    exposure = Exposure(ingredients, standing, start, told, end, dose, resource.name, matched_by, orders)
     for row in effects:
         if record.knows(row.fact):
             _state_effect(row, exposure, record)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.fhir import moment
-from engine.fhir.medications import DISPENSE, ORDER
 from engine.fhir.notes import WAYS
 from engine.fhir.reading import TRIALS, Sourced
 
@@ -80,20 +79,14 @@ def _highest_dose(drug: TrialDrug, exposures: Sequence[Exposure]) -> Decimal | N
 
 
 def _dose(exposure: Exposure, exposures: Sequence[Exposure]) -> Decimal | None:
-    """Give the dose of a record; of a dispense that says nothing of it, that of the newest order before it."""
+    """Give the dose of a record; of a dispense that says nothing of it, that of the orders which it names."""
     if len(exposure.ingredients) != 1:
         return None
-    handed_over = exposure.start.day if exposure.start else None
-    if exposure.dose.is_told or exposure.kind != DISPENSE or handed_over is None:
+    if exposure.dose.is_told or not exposure.orders:
         return exposure.dose.daily_mg
-    orders = [
-        (each.start.day, each.dose.daily_mg)
-        for each in exposures
-        if each.kind == ORDER and each.start and each.start.day and each.start.day <= handed_over
-    ]
-    newest = max((day for day, _ in orders), default=None)
-    doses = {dose for day, dose in orders if day == newest}
-    return doses.pop() if len(doses) == 1 else None
+    carried_out = [each for each in exposures if each.source in exposure.orders]
+    doses = {each.dose.daily_mg for each in carried_out}
+    return doses.pop() if len(carried_out) == len(exposure.orders) and len(doses) == 1 else None
 
 
 def _dates(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> dict[str, object]:

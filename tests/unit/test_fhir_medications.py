@@ -252,30 +252,33 @@ def test_the_highest_dose_needs_every_dose() -> None:
 
 
 @pytest.mark.parametrize(
-    ("handed_over", "more", "dose"),
+    ("named", "more", "dose"),
     [
-        ("2025-03-02", {}, 100),
-        ("2025-04-02", {}, 150),
-        ("2025-02-02", {}, None),
-        ("2025-04-02", {"dosageInstruction": [{"text": "as you like"}]}, None),
+        (["low"], {}, 150),
+        (["high"], {}, 150),
+        ([], {}, None),
+        (["low", "high"], {}, None),
+        (["another"], {}, None),
+        (["high"], {"dosageInstruction": [{"text": "as you like"}]}, None),
     ],
 )
-def test_a_dispense_without_a_word_of_dose_has_that_of_the_newest_order_before_it(
-    handed_over: str, more: Json, dose: object
+def test_a_dispense_without_a_word_of_dose_has_that_of_the_order_that_it_names(
+    named: list[str], more: Json, dose: object
 ) -> None:
-    orders = [
-        request("low", SERTRALINE, "2025-03-01", "stopped", dosageInstruction=[daily(100)]),
-        request("high", SERTRALINE, "2025-04-01", dosageInstruction=[daily(150)]),
-    ]
     dispensed = other(
         "MedicationDispense",
         "d",
         status="completed",
         medicationCodeableConcept=SERTRALINE,
-        whenHandedOver=handed_over,
+        whenHandedOver="2025-04-02",
+        authorizingPrescription=[{"reference": f"MedicationRequest/{order}"} for order in named],
         **more,
     )
-    found = trials(orders[0], dispensed) if dose == 100 else trials(*orders, dispensed)
+    found = trials(
+        request("low", SERTRALINE, "2025-03-01", "stopped", dosageInstruction=[daily(100)]),
+        request("high", SERTRALINE, "2025-04-01", dosageInstruction=[daily(150)]),
+        dispensed,
+    )
     assert found["sertraline"].get("max_dose_mg") == dose
 
 
