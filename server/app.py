@@ -72,7 +72,7 @@ SERVICES = (eligibility.SERVICE, rule_packs.SERVICE, decision_log.SERVICE)
 def load(settings: Settings) -> LoadedRules:
     """Load the rule packs and build the engines for them. Raises: RulePackError."""
     try:
-        book = load_rules(settings.rules)
+        book = load_rules(settings.rules, settings.overlay)
     except OSError as error:
         message = f"the rules cannot be read: {error.strerror}"
         raise RulePackError([Diagnostic(str(error.filename), 1, 1, "pack/unreadable", message)]) from error

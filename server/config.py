@@ -58,6 +58,7 @@ class Settings(LogSettings):
     """How one server runs. Sizes in bytes, times in seconds."""
 
     rules: Path
+    overlay: tuple[Path, ...] = ()
     listen: str = "127.0.0.1:50051"
     engines: Literal["both", "interpret"] = "both"
     insecure: bool = False
@@ -141,6 +142,7 @@ def log_options() -> list[click.Parameter]:
 def _options() -> list[click.Parameter]:
     return [
         _option("--rules", _FOLDER, "Folder of the rule packs.", default=None, required=True),
+        _option("--overlay", _FOLDER, "Folder of a local pack, which may only tighten. Repeatable.", multiple=True),
         _option("--listen", _TEXT, "Address and port to serve on; port 0 picks one."),
         _option("--engines", click.Choice(["both", "interpret"]), "Engines that compute a decision."),
         *log_options(),

@@ -64,8 +64,15 @@ Exit codes: 0 all passed; 1 a case failed or cannot be read; 2 wrong usage; 3 th
 @engines_option
 @rules_options
 @click.pass_context
-def cases(
-    ctx: click.Context, *, files: tuple[str, ...], form: str, engines: str, rules: Path | None, unlocked: bool
+def cases(  # noqa: PLR0913 - one parameter for each option
+    ctx: click.Context,
+    *,
+    files: tuple[str, ...],
+    form: str,
+    engines: str,
+    rules: Path | None,
+    overlays: tuple[Path, ...],
+    unlocked: bool,
 ) -> None:
     """Compare the answers for the patients of the case files with what each case expects.
 
@@ -77,7 +84,7 @@ def cases(
     table: list[tuple[str, str, str, str]] = []
     failed = passed = without_pack = 0
     exit_code = GOOD
-    with open_engines(rules, unlocked=unlocked, engines=engines) as evaluator:
+    with open_engines(rules, overlays, unlocked=unlocked, engines=engines) as evaluator:
         for outcome in watched(decide(paths, evaluator), "comparing"):
             if isinstance(outcome, Undecided) and outcome.is_without_pack:
                 without_pack += 1

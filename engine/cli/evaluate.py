@@ -58,6 +58,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
     patient: str | None,
     engines: str,
     rules: Path | None,
+    overlays: tuple[Path, ...],
     unlocked: bool,
 ) -> None:
     """Decide what each patient of the case files may be offered.
@@ -75,7 +76,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
         raise click.UsageError("--fhir needs --jurisdiction and --as-of")
     if not is_fhir and asked != (None,) * len(asked):
         raise click.UsageError("--jurisdiction, --as-of, --payer and --patient belong to --fhir; a case states them")
-    with open_engines(rules, unlocked=unlocked, engines=engines) as evaluator:
+    with open_engines(rules, overlays, unlocked=unlocked, engines=engines) as evaluator:
         if is_fhir:
             printed = console if form == "text" else None
             outcomes = _decide_records(files, evaluator, asked, printed, is_full=is_full)

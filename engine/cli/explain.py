@@ -42,6 +42,7 @@ def explain(  # noqa: PLR0913 - one parameter for each option
     is_full: bool,
     engines: str,
     rules: Path | None,
+    overlays: tuple[Path, ...],
     unlocked: bool,
 ) -> None:
     """Explain the answer for each patient of the case files, with what was read and every source.
@@ -51,7 +52,7 @@ def explain(  # noqa: PLR0913 - one parameter for each option
     paths = expand(files)
     exit_code = GOOD
     decided: list[Decided] = []
-    with open_engines(rules, unlocked=unlocked, engines=engines) as evaluator:
+    with open_engines(rules, overlays, unlocked=unlocked, engines=engines) as evaluator:
         for outcome in watched(decide(paths, evaluator, is_full=is_full), "explaining"):
             exit_code = worst(exit_code, outcome.exit_code)
             if isinstance(outcome, Undecided):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -38,6 +38,7 @@ GOOD, FAULT, USAGE, INTEGRITY, PROVISIONAL = 0, 1, 2, 3, 4
 _PRECEDENCE = (INTEGRITY, FAULT, PROVISIONAL, GOOD)
 
 RULES_VARIABLE = "ELIGIBILITY_RULES"
+OVERLAY_VARIABLE = "ELIGIBILITY_OVERLAY"
 _RULES_FOLDERS = (Path("rules"), Path("/opt/eligibility/rules"))
 
 EXIT_CODES = (
@@ -57,8 +58,22 @@ def complain(text: str) -> None:
         click.echo(f"eligibility: {printable(line)}", err=True)
 
 
+def overlay_option(command: F) -> F:
+    """Add the local packs, as `overlays`."""
+    return click.option(
+        "--overlay",
+        "overlays",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        multiple=True,
+        envvar=OVERLAY_VARIABLE,
+        show_envvar=True,
+        help="Folder of a local pack, which may only make answers stricter. May be given more than once.",
+    )(command)
+
+
 def rules_options(command: F) -> F:
-    """Add what says where the rules are and whether they must be those of the lock."""
+    """Add what says where the rules are, which local packs tighten them, and whether they must be those of the lock."""
+    command = overlay_option(command)
     command = click.option(
         "--unlocked", is_flag=True, help="Take rule packs that differ from packs.lock, while they are being written."
     )(command)
@@ -82,11 +97,12 @@ def engines_option(command: F) -> F:
     )(command)
 
 
-def open_rules(folder: Path | None, *, unlocked: bool) -> RuleBook:
+def open_rules(folder: Path | None, overlays: Sequence[Path] = (), *, unlocked: bool) -> RuleBook:
     """Load the rules.
 
     Args:
         folder: where they are; None for the first of the default places that exists.
+        overlays: folders of local packs.
         unlocked: take packs that differ from packs.lock.
 
     Raises:
@@ -99,15 +115,17 @@ def open_rules(folder: Path | None, *, unlocked: bool) -> RuleBook:
     found = folder or next((f for f in _RULES_FOLDERS if f.is_dir()), None)
     if found is None:
         raise click.UsageError(f"there is no folder `rules` here; give --rules PATH or set {RULES_VARIABLE}")
-    return load_rules(found, is_locked=not unlocked)
+    return load_rules(found, overlays, is_locked=not unlocked)
 
 
 @contextmanager
-def open_engines(folder: Path | None, *, unlocked: bool, engines: str) -> Iterator[Evaluator]:
+def open_engines(
+    folder: Path | None, overlays: Sequence[Path] = (), *, unlocked: bool, engines: str
+) -> Iterator[Evaluator]:
     """Load the rules, as `open_rules` does, and hold the engines over them; `engines` is `both` or `interpret`."""
     from engine.evaluator.agree import Evaluator  # noqa: PLC0415 - as above
 
-    book = open_rules(folder, unlocked=unlocked)
+    book = open_rules(folder, overlays, unlocked=unlocked)
     evaluator = Evaluator(book, "both" if engines == "both" else "interpret", sessions=1)
     try:
         yield evaluator

@@ -58,37 +58,50 @@ def triage_node(triage: model.Triage, criteria: Mapping[str, model.Criterion]) -
 
 
 def coverage_nodes(criteria: Mapping[str, model.Criterion], dated: Iterable[str]) -> Iterator[form.Node]:
-    """Give the nodes of a payer's answer, step by step: exclusions, the clinical status, the payer's positive rows.
+    """Give the nodes of a payer's answer, step by step.
 
+    First what holds whatever the clinical status, then exclusions, that status, and the payer's positive rows.
     `dated` names the criteria whose dates are inputs of the graph.
     """
-    covers = {n: c for n, c in criteria.items() if c.effect == "covers"}
-    denies = [n for n, c in criteria.items() if c.effect == "denies"]
-    steps: list[tuple[str, form.Expression]] = [("not_covered", _any_met(denies))]
-    for criterion in criteria.values():
-        if criterion.effect == "withholds":
-            held = frozenset(level for level, status in STATUS_OF_LEVEL.items() if status in criterion.statuses)
-            steps.append(("not_met", form.OneOf(status_node(criterion.option), held)))
-    steps.append(("insufficient_data", _any_unknown(denies)))
-    steps.append(("covered", _any_met(n for n, c in covers.items() if not c.prior_approval_if)))
-    for name, criterion in covers.items():
-        if criterion.prior_approval_if:
-            met, doubt = form.Is(name, truth=True), criterion.prior_approval_if
-            steps += [
-                ("covered", form.All((met, form.Is(doubt, truth=False)))),
-                ("prior_approval", form.All((met, form.Is(doubt, truth=True)))),
-                ("insufficient_data", form.All((met, form.Is(doubt, truth=None)))),
-            ]
-    steps.append(("insufficient_data", _any_unknown(covers)))
-    in_effect = set(dated)
-    current = (form.Holds(in_force(n)) if n in in_effect else form.Always() for n in covers)
-    steps.append(("not_met", form.AnyOf(tuple(current))))
+    steps = [*_steps_before_status(criteria), *_steps_from_exclusions(criteria, frozenset(dated))]
     choices = []
     for position, (result, expression) in enumerate(steps):
         node = f"coverage:{position}:{result}"
         yield form.ConditionNode(node, expression)
         choices.append((form.Is(node, truth=True), result))
     yield form.ChoiceNode(COVERAGE, tuple(choices), "insufficient_data")
+
+
+def _steps_before_status(criteria: Mapping[str, model.Criterion]) -> Iterator[tuple[str, form.Expression]]:
+    approvals = [n for n, c in criteria.items() if c.effect == "asks_approval"]
+    covers = [n for n, c in criteria.items() if c.effect == "covers" and c.before_status]
+    denies = [n for n, c in criteria.items() if c.effect == "denies" and c.before_status]
+    for result, names in (("prior_approval", approvals), ("covered", covers), ("not_covered", denies)):
+        if names:
+            yield result, _any_met(names)
+            yield "insufficient_data", _any_unknown(names)
+
+
+def _steps_from_exclusions(
+    criteria: Mapping[str, model.Criterion], dated: frozenset[str]
+) -> Iterator[tuple[str, form.Expression]]:
+    covers = {n: c for n, c in criteria.items() if c.effect == "covers" and not c.before_status}
+    denies = [n for n, c in criteria.items() if c.effect == "denies" and not c.before_status]
+    yield "not_covered", _any_met(denies)
+    for criterion in criteria.values():
+        if criterion.effect == "withholds":
+            held = frozenset(level for level, status in STATUS_OF_LEVEL.items() if status in criterion.statuses)
+            yield "not_met", form.OneOf(status_node(criterion.option), held)
+    yield "insufficient_data", _any_unknown(denies)
+    yield "covered", _any_met(n for n, c in covers.items() if not c.prior_approval_if)
+    for name, criterion in covers.items():
+        if criterion.prior_approval_if:
+            met, doubt = form.Is(name, truth=True), criterion.prior_approval_if
+            yield "covered", form.All((met, form.Is(doubt, truth=False)))
+            yield "prior_approval", form.All((met, form.Is(doubt, truth=True)))
+            yield "insufficient_data", form.All((met, form.Is(doubt, truth=None)))
+    yield "insufficient_data", _any_unknown(covers)
+    yield "not_met", form.AnyOf(tuple(form.Holds(in_force(n)) if n in dated else form.Always() for n in covers))
 
 
 def _any_met(names: Iterable[str]) -> form.Expression:

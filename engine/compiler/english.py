@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
 from engine.compiler.packset import any_date, in_force, node_reads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from engine.compiler.check import Symbol
     from engine.compiler.packset import PackSet
@@ -19,15 +19,21 @@ _COMPARED = {"<": "below", "<=": "at most", ">": "above", ">=": "at least", "=="
 _INDENT = "  "
 
 
+def _label_alone(_records: str, _name: str, label: str) -> str:
+    return label
+
+
 @dataclass(frozen=True)
 class English:
     """Writes the conditions of one compiled pack set.
 
-    `records` names the list whose single records the conditions are about; empty for the patient.
+    `records` names the list whose single records the conditions are about; empty for the patient. `naming` writes a
+    name where a condition reads it: it is given the list, the name and the label.
     """
 
     packs: PackSet
     records: str = ""
+    naming: Callable[[str, str, str], str] = _label_alone
 
     @property
     def _symbols(self) -> Mapping[str, Symbol]:
@@ -53,7 +59,7 @@ class English:
             case form.EvidenceNode():
                 return list(self._evidence(node))
             case form.CountNode():
-                inner = English(self.packs, node.records)
+                inner = replace(self, records=node.records)
                 distinct = f", each {node.distinct.replace('_', ' ')} once" if node.distinct else ""
                 return [f"how many {node.records} have all of this{distinct}:", *_indented(inner.condition(node.where))]
             case _:
@@ -66,7 +72,7 @@ class English:
         while queue:
             node = self._nodes.get(queue.pop(0))
             if isinstance(node, form.CountNode):
-                found |= dict.fromkeys(English(self.packs, node.records).concepts(node.where))
+                found |= dict.fromkeys(replace(self, records=node.records).concepts(node.where))
             for read in node_reads(node) if node is not None else ():
                 if read not in found:
                     queue.append(read)
@@ -86,7 +92,11 @@ class English:
         if isinstance(undated, form.ConditionNode):
             yield from self._condition(undated)
             return
-        yield from self._lines(_without_dates(node.expression))
+        evidence = self._nodes.get(f"{node.name}?evidence")
+        if isinstance(evidence, form.EvidenceNode):
+            yield from self._evidence(evidence)
+        else:
+            yield from self._lines(_without_dates(node.expression))
         for guard, words in ((node.except_if, "unless"), (node.unknown_if, "unknown while")):
             inner = self._nodes.get(guard) if guard else None
             if isinstance(inner, form.ConditionNode):
@@ -182,13 +192,15 @@ class English:
         return symbol.values if symbol else ()
 
     def _label(self, name: str) -> str:
-        if name in self.packs.criteria:
-            return f"{name} is met ({self.packs.criteria[name].title})"
         if " before " in name:
             fact, _, day = name.partition(" before ")
             return f"{self._label(fact)} before {day}"
-        symbol = self._symbols.get(name)
-        return symbol.label if symbol else name.replace("_", " ")
+        if name in self.packs.criteria:
+            label = f"{name} is met ({self.packs.criteria[name].title})"
+        else:
+            symbol = self._symbols.get(name)
+            label = symbol.label if symbol else name.replace("_", " ")
+        return self.naming(self.records, name, label)
 
 
 def _without_dates(expression: form.Expression) -> form.Expression:

@@ -11,6 +11,7 @@ The answer of the whole engine is a node of the graph, so that every back end co
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from engine import trials
@@ -28,20 +29,21 @@ from engine.compiler.packset import (
     node_reads,
     referral_node,
 )
+from engine.compiler.tighten import loosened
 from engine.compiler.witness import read_witnesses
 from engine.errors import Diagnostic, RulePackError
 from engine.pack import model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
     from decimal import Decimal
 
     from engine.facts import FactDefinition
-    from engine.pack.book import Located, RuleBook
+    from engine.pack.book import Located, Pack, RuleBook
 
 
-LOGICAL = frozenset({*LEVEL_OF_EFFECT, "excludes", "indicates", "triages", "covers", "denies"})
+LOGICAL = frozenset({*LEVEL_OF_EFFECT, "excludes", "indicates", "triages", "covers", "denies", "asks_approval"})
 """Effects whose dates belong to their truth; an informing row out of force is only left out of the answer."""
 
 
@@ -54,25 +56,38 @@ def compile_packs(
 
     Raises:
         NoRulePackError: no pack serves the jurisdiction.
-        RulePackError: every fault of every condition, sorted by place.
+        RulePackError: every fault of every condition, sorted by place; or what a local pack would loosen.
 
     """
-    stages = _Stages(book, jurisdiction, payer_id, as_of)
-    stages.collect()
-    stages.type_all()
-    stages.conclude()
-    if stages.faults:
-        raise RulePackError(stages.faults)
-    return stages.order(is_whole=is_whole)
+
+    def compiled(packs: Sequence[Pack], numbers: Mapping[str, model.Parameter] = MappingProxyType({})) -> PackSet:
+        stages = _Stages(book, packs, jurisdiction, payer_id, as_of)
+        stages.collect(numbers)
+        stages.type_all()
+        stages.conclude()
+        if stages.faults:
+            raise RulePackError(stages.faults)
+        return stages.order(is_whole=is_whole)
+
+    packs = book.packs_for(jurisdiction, payer_id)
+    found = compiled(packs)
+    local = [p for p in packs if p.header.tightens]
+    if local:
+        faults = loosened(local, [p for p in packs if not p.header.tightens], found, compiled)
+        if faults:
+            raise RulePackError(faults)
+    return found
 
 
 class _Stages:
-    def __init__(self, book: RuleBook, jurisdiction: str, payer_id: str | None, as_of: date) -> None:
+    def __init__(
+        self, book: RuleBook, packs: Sequence[Pack], jurisdiction: str, payer_id: str | None, as_of: date
+    ) -> None:
         self.book = book
         self.jurisdiction = jurisdiction
         self.payer_id = payer_id
         self.as_of = as_of
-        self.packs = book.packs_for(jurisdiction, payer_id)
+        self.packs = tuple(packs)
         self.faults: list[Diagnostic] = []
         self.located: dict[tuple[str, str], Located] = {}
         self.criteria: dict[str, model.Criterion] = {}
@@ -91,17 +106,22 @@ class _Stages:
 
     # 1. collect
 
-    def collect(self) -> None:
+    def collect(self, numbers: Mapping[str, model.Parameter]) -> None:
+        """Gather the items of the packs; `numbers` stand in for parameters of the same name."""
         for pack in self.packs:
             self.located.update(pack.located)
             self.options = pack.options or self.options
             self.triage = pack.triage or self.triage
             self.derived.update((d.id, d) for d in pack.derived)
-            self.parameters.update((k, (p, p.at(self.as_of))) for k, p in pack.parameters.items())
-            self.referrals += pack.referrals
+            for name, parameter in pack.parameters.items():
+                given = self.parameters.get(name)
+                current = given[0].tightened(parameter) if given else parameter
+                self.parameters[name] = (current, current.at(self.as_of))
+            self.referrals += (r for r in pack.referrals if self._is_here(r.jurisdictions))
             for name, criterion in pack.criteria.items():
-                if not criterion.jurisdictions or self.jurisdiction in criterion.jurisdictions:
-                    self.criteria[name] = criterion
+                if self._is_here(criterion.jurisdictions):
+                    self.criteria[name] = criterion.within(self.jurisdiction)
+        self.parameters.update((name, (p, p.at(self.as_of))) for name, p in numbers.items())
         if self.options is None or self.triage is None:
             message = f"the packs for `{self.jurisdiction}` lack an options.yaml or a triage.yaml"
             self.faults.append(self.packs[0].located["pack", ""].fault("pack/missing-file", message))
@@ -115,6 +135,9 @@ class _Stages:
         dated += [(r.id, r.effective) for r in self.referrals]
         self.periods = {n: p for n, p in dated if p.from_ or p.until or n in self.replaced.values()}
         self._collect_symbols()
+
+    def _is_here(self, jurisdictions: tuple[str, ...]) -> bool:
+        return not jurisdictions or self.jurisdiction in jurisdictions
 
     def _collect_symbols(self) -> None:
         for definition in self.book.dictionary.facts:

@@ -70,7 +70,9 @@ class Account:
         return any(r.get("consistent") is None for name in lists for r in self.inputs.records.get(name) or ())
 
     def words(self, name: str) -> str:
-        """Give the value of a fact or concept as a sentence says it, without its unit."""
+        """Give the value of a fact, a concept or a parameter (`$name`) as a sentence says it, without its unit."""
+        if name.startswith("$"):
+            return str(self.packs.parameters[name.removeprefix("$")][1])
         seen = self.facts.known.get(name)
         if seen is not None:
             return self.definitions[name].in_words(seen.value, with_unit=False)
@@ -178,8 +180,8 @@ class Account:
         node = self.packs.nodes.get(name)
         reads: Iterable[str] = ()
         match node:
-            case form.FactNode() if name in self.definitions:
-                leaves: tuple[str, ...] = (name,)
+            case form.FactNode() if fact := self.layout.fact_of(name):
+                leaves: tuple[str, ...] = (fact,)
             case form.CountNode():
                 leaves = (node.records, self.definitions[node.records].complete_when)
             case _:

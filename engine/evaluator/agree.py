@@ -37,8 +37,11 @@ if TYPE_CHECKING:
 
 Mode: TypeAlias = Literal["both", "interpret"]
 
-SEMANTICS_VERSION = "1"
-"""Version of the rule language's semantics; a change of any decision on the same packs raises it."""
+SEMANTICS_VERSION = "2"
+"""Version of the rule language; raised by a change of any decision on the same packs, or of which packs are valid.
+
+docs/canonical-encoding.md lists the versions.
+"""
 
 NO_DIGEST = bytes(32)
 
@@ -122,10 +125,11 @@ class Evaluator:
         """Evaluate one patient.
 
         Args:
-            facts: what is known at `as_of`.
+            facts: what is known at `facts.as_of`, from where ages, windows and trials count.
             jurisdiction: whose rules.
             payer_id: whose coverage rules, or None.
-            as_of: the day whose rules and parameters hold.
+            as_of: the day whose rules and parameters hold: that of the facts, or another one whose rules are asked
+                about the same patient. Then the decision keeps the day of the facts and has no `changes_on`.
             is_full: explain every criterion in force, not only those that hold, decide or are unresolved.
 
         Raises:
@@ -138,14 +142,15 @@ class Evaluator:
         if unknown := self.rules.check_payer(payer_id):
             raise FactError(unknown)
         engines = self._engines_for(jurisdiction, payer_id, as_of)
-        inputs = prepare(self.rules, engines.packs, facts)
+        inputs = prepare(self.rules, engines.packs, facts, as_of)
         try:
             values, digests = _conclude(engines, inputs)
         except EvaluationError as error:
             error.parameters = engines.parameters
             raise
         decision = engines.explainer.explain(facts, inputs, values, is_full=is_full)
-        decision = changes_on(self.rules, engines.packs, engines.interpreter, facts, decision)
+        if as_of == facts.as_of:
+            decision = changes_on(self.rules, engines.packs, engines.interpreter, facts, decision)
         return Evaluation(decision, facts, self.rules.facts, engines.parameters, values, *digests)
 
     def close(self) -> None:

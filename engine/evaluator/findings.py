@@ -167,7 +167,7 @@ def _side(criterion: Criterion, truth: Truth) -> answer.Side:
             return "informing"
         case "indicates" | "requires" | "covers":
             return "for" if truth else "against"
-        case "cautions" | "defers" | "triages":
+        case "cautions" | "defers" | "triages" | "asks_approval":
             return "cautioning" if truth else "for"
         case _:
             return "against" if truth else "for"

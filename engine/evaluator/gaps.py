@@ -1,9 +1,13 @@
-"""What the cases beside the rules do not show yet: truths that can be reached, and the two sides of each number."""
+"""What the cases beside the rules do not show yet.
+
+Truths that can be reached, the two sides of each number, and the two sides of each day on which an answer changes.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from engine.compiler import form
@@ -12,14 +16,16 @@ from engine.compiler.packset import PackSet, in_force
 from engine.evaluator.audit import support_of
 from engine.evaluator.rehearse import has_truth
 from engine.evaluator.support import Support
+from engine.pack.mentions import mentions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import date
 
     from engine.errors import Diagnostic
     from engine.evaluator.rehearse import Outcome
     from engine.facts import FactDefinition
-    from engine.pack.book import RuleBook
+    from engine.pack.book import Located, RuleBook
     from engine.pack.model import Criterion
 
 Subject: TypeAlias = tuple[str, str]
@@ -31,9 +37,10 @@ _TRUTHS: Mapping[str, bool | None] = {"met": True, "not_met": False, "unknown": 
 
 @dataclass
 class Shown:
-    """What the cases of one subject show: truths or values, and the numbers that the facts had."""
+    """What the cases of one subject show: truths or values, by jurisdiction and day, and the numbers of the facts."""
 
     expected: set[str] = field(default_factory=set)
+    days: dict[tuple[str, date], set[str]] = field(default_factory=lambda: defaultdict(set))
     numbers: dict[str, set[form.Value]] = field(default_factory=lambda: defaultdict(set))
 
 
@@ -45,6 +52,7 @@ def shown_by(outcomes: Iterable[Outcome]) -> dict[Subject, Shown]:
         shown.expected.add(outcome.case.expected)
         if outcome.inputs is None or outcome.values is None or outcome.packs is None:
             continue
+        shown.days[outcome.packs.jurisdiction, outcome.case.as_of].add(outcome.case.expected)
         for name in _compared(outcome.packs, outcome.case.subject):
             for record in (r for records in outcome.inputs.records.values() for r in records or ()):
                 shown.numbers[name].add(record.get(name))
@@ -63,9 +71,14 @@ def gaps(book: RuleBook, sets: Sequence[PackSet], shown: Mapping[Subject, Shown]
 
     """
     done: set[Subject] = set()
+    turned: set[tuple[str, date]] = set()
     nothing = Shown()
     for packs in sets:
         finder = _Finder(book, packs)
+        for name, day, place in finder.turns():
+            if (name, day) not in turned:
+                turned.add((name, day))
+                yield from finder.turn(name, day, place, shown.get(("criterion", name), nothing))
         subjects = [("criterion", n) for n in packs.criteria] + [("derived", n) for n in packs.derived]
         for subject in subjects:
             if subject not in done:
@@ -103,6 +116,30 @@ class _Finder:
                 hint = f"show {fact} on each side of the number it is compared with"
                 yield located.fault("cases/side", message, hint, ("id",))
 
+    def turns(self) -> Iterator[tuple[str, date, Located]]:
+        """Give criteria and the days on which each begins or ends to hold, or a number that it reads changes."""
+        for name, criterion in self.packs.criteria.items():
+            if not has_truth(criterion) or criterion.effect == "discounts":
+                continue
+            period = criterion.effective
+            yield from ((name, d, self._place("criterion", name)) for d in (period.from_, period.until) if d)
+            for number, (parameter, _) in self.packs.parameters.items():
+                if f"${number}" in mentions(criterion):
+                    yield from ((name, d, self._place("parameter", number)) for d in sorted(parameter.values)[1:])
+
+    def turn(self, name: str, day: date, place: Located, shown: Shown) -> Iterator[Diagnostic]:
+        """List what is lacking around a day: a case on it and one on the day before that expect different things."""
+        before = day - timedelta(days=1)
+        found = [shown.days.get((self.packs.jurisdiction, d), set()) for d in (before, day)]
+        if not all(found) or found[0] == found[1]:
+            message = f"no cases of `{name}` show what changes on {day.isoformat()} ({self.packs.jurisdiction})"
+            hint = f"add one with `as_of: {before.isoformat()}` and one with `as_of: {day.isoformat()}`"
+            yield place.fault("cases/day", message, hint)
+
+    def _place(self, kind: str, name: str) -> Located:
+        """Give where an item stands, in the last pack that has it."""
+        return next(p.located[kind, name] for p in reversed(self.packs.packs) if (kind, name) in p.located)
+
     def _reachable(self, criterion: Criterion, shown: set[str]) -> Iterator[str]:
         """Give the truths that can be reached while the criterion is in force and that no case shows."""
         name = criterion.id
@@ -136,7 +173,7 @@ class _Finder:
                 if is_count:
                     is_shown = any(isinstance(v, int) and (v >= side if side in inner else v <= side) for v in values)
                 if not is_shown:
-                    yield fact, _place(fact, side, definition)
+                    yield fact, _number_at(fact, side, definition)
 
     def _definition(self, name: str) -> FactDefinition | None:
         symbols = [self.packs.symbols.get(name)]
@@ -166,7 +203,7 @@ def _exists(number: int, definition: FactDefinition | None) -> bool:
     return low is not None and high is not None and low <= number <= high
 
 
-def _place(fact: str, number: int, definition: FactDefinition | None) -> str:
+def _number_at(fact: str, number: int, definition: FactDefinition | None) -> str:
     if definition is not None and definition.type == "date":
         return f"`{fact}` {number} days before its day"
     return f"`{fact}` {definition.in_words(number) if definition is not None else number}"

@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from engine.pack.book import RuleBook
 
 
-def prepare(book: RuleBook, packs: PackSet, facts: PatientFacts) -> form.Inputs:
+def prepare(book: RuleBook, packs: PackSet, facts: PatientFacts, rules_of: date | None = None) -> form.Inputs:
     """Give the values of the fact nodes: dates as days before `as_of`, sets as how many members, trials enriched.
 
-    Missing facts have no value. Dated criteria and comparisons with fixed days are settled here, from `as_of` alone.
+    Missing facts have no value. Dated criteria and comparisons with fixed days are settled here. Criteria are in force
+    as on `rules_of`, which is the day of the facts unless another day's rules are asked about them.
     """
+    day = rules_of or facts.as_of
     values: dict[str, form.Value] = {name: _value(seen.value, facts.as_of) for name, seen in facts.known.items()}
     for name, period in packs.periods.items():
-        values[in_force(name)] = period.holds(facts.as_of)
-    for node, (fact, day) in packs.dates.items():
+        values[in_force(name)] = period.holds(day)
+    for node, (fact, limit) in packs.dates.items():
         seen = facts.known.get(fact)
         if seen is not None and isinstance(seen.value, date):
-            values[node] = seen.value < day
+            values[node] = seen.value < limit
     records: dict[str, tuple[dict[str, form.Value], ...] | None] = {}
     for name in packs.compiled.records:
         given = facts.records.get(name)

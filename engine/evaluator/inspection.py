@@ -17,17 +17,18 @@ from engine.pack.lint import lint
 from engine.pack.load import check_lock, read_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import date
     from pathlib import Path
 
     from engine.compiler.packset import PackSet
     from engine.pack.book import RuleBook
+    from engine.pack.cases import Case
 
 _STRUCTURE = frozenset({"pack/missing-file", "pack/unknown-pack", "pack/cycle"})
 _FOLLOWS = frozenset(
     {
-        "cases/none", "cases/side", "cases/subject", "lint/no-pack", "lint/placeholder", "lint/referral-words",
+        "cases/no-pack", "cases/none", "cases/side", "cases/subject", "lint/no-pack", "lint/placeholder", "lint/referral-words",
         "lint/unknown-id", "pack/condition-too-deep", "pack/missing-file", "pack/missing-parameter",
         "pack/unknown-name",
     }
@@ -61,7 +62,7 @@ class Inspection:
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
 
 
-def inspect_rules(rules: Path, today: date, *, is_locked: bool = True) -> Inspection:
+def inspect_rules(rules: Path, today: date, overlays: Sequence[Path] = (), *, is_locked: bool = True) -> Inspection:
     """Check a rules folder.
 
     Names that lead nowhere are told only once every file can be read, since an item that cannot be read has no name.
@@ -69,13 +70,17 @@ def inspect_rules(rules: Path, today: date, *, is_locked: bool = True) -> Inspec
     Args:
         rules: the folder.
         today: the day on which reviews are due and whose rules are laid out.
+        overlays: folders of local packs, which may only tighten.
         is_locked: refuse an active pack whose content is not the one in packs.lock.
 
     """
-    book, faults = read_rules(rules)
+    book, faults = read_rules(rules, overlays)
     result = Inspection(book)
     if book is not None:
-        later = _checks(rules, book, today, result, can_compile=not any(f.code in _STRUCTURE for f in faults))
+        cases, case_faults = read_cases(rules, book, overlays)
+        result.cases = len(cases)
+        can_compile = not any(f.code in _STRUCTURE for f in faults)
+        later = [*case_faults, *_checks(book, today, [] if case_faults else cases, result, can_compile=can_compile)]
         is_complete = all(f.code in _HARMLESS for f in faults)
         faults += [f for f in later if is_complete or f.code not in _FOLLOWS]
         if is_locked and not faults:
@@ -88,24 +93,24 @@ def inspect_rules(rules: Path, today: date, *, is_locked: bool = True) -> Inspec
     return result
 
 
-def _checks(rules: Path, book: RuleBook, today: date, result: Inspection, *, can_compile: bool) -> list[Diagnostic]:
+def _checks(
+    book: RuleBook, today: date, cases: Sequence[Case], result: Inspection, *, can_compile: bool
+) -> list[Diagnostic]:
     found = lint(book, today)
     result.warnings = found.warnings
     result.assumptions = assumptions(book)
     faults = list(found.faults)
     if not book.jurisdictions:
         faults.append(Diagnostic(".", 1, 1, "lint/no-pack", "no active pack serves a jurisdiction"))
-    cases, case_faults = read_cases(rules, book)
-    result.cases = len(cases)
-    faults += case_faults
     if not can_compile:
         return faults
     sets = list(_compiled(book, today, faults))
-    if any(f.code.startswith("pack/") for f in faults):
+    faults += _loosening_days(book)
+    if any(f.code.startswith(("pack/", "local/")) for f in faults):
         return faults
-    with Rehearsal(book, "interpret") as rehearsal:
-        shown = shown_by(outcome for case in cases for outcome in rehearsal.run(case))
-    if not case_faults:
+    if cases:
+        with Rehearsal(book, "interpret") as rehearsal:
+            shown = shown_by(outcome for case in cases for outcome in rehearsal.run(case))
         faults += gaps(book, sets, shown)
     for packs in sets:
         if packs.payer_id is None:
@@ -126,6 +131,20 @@ def _compiled(book: RuleBook, today: date, faults: list[Diagnostic]) -> Iterable
                 yield compile_packs(book, jurisdiction, payer, today, is_whole=True)
             except RulePackError as error:
                 faults += error.diagnostics
+
+
+def _loosening_days(book: RuleBook) -> Iterable[Diagnostic]:
+    """Find what a local pack's numbers loosen on any day on which they, or those that they stand for, change."""
+    for pack in book.local_packs:
+        for jurisdiction in sorted(set(pack.header.tightens) & book.jurisdictions):
+            numbers = [
+                p for each in book.packs_for(jurisdiction) for n, p in each.parameters.items() if n in pack.parameters
+            ]
+            for day in sorted({day for parameter in numbers for day in parameter.values}):
+                try:
+                    compile_packs(book, jurisdiction, None, day)
+                except RulePackError as error:
+                    yield from (f for f in error.diagnostics if f.code.startswith("local/"))
 
 
 def _plan(packs: PackSet) -> Plan:

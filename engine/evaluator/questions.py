@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from engine.evaluator.account import Account
-    from engine.evaluator.reach import OptionReach
+    from engine.evaluator.search import OptionReach
 
 
 class Questions:
@@ -64,9 +64,9 @@ class Questions:
         return cached
 
     def _absent(self, name: str) -> Iterator[str]:
-        if name in self.account.definitions:
-            if name not in self.account.facts.known:
-                yield name
+        if fact := self.account.layout.fact_of(name):
+            if fact not in self.account.facts.known:
+                yield fact
             return
         node = self.account.packs.nodes.get(name)
         match node:
@@ -181,7 +181,7 @@ class Questions:
     def _coverage_facts(self) -> Iterator[str]:
         if self.account.packs.payer_id and self.account.values[COVERAGE] == "insufficient_data":
             for name, criterion in self.account.packs.criteria.items():
-                if criterion.effect in {"covers", "denies"}:
+                if criterion.effect in {"covers", "denies", "asks_approval"}:
                     if self.account.truth(name) is None:
                         yield from self.behind_unknown(name)
                     doubt = criterion.prior_approval_if

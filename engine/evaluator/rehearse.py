@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from engine.compiler import form
 from engine.compiler.packset import PackSet, in_force, referral_node
-from engine.compiler.stages import compile_packs
+from engine.compiler.stages import LOGICAL, compile_packs
 from engine.errors import FactError
 from engine.evaluator.chain import Chain
 from engine.evaluator.inputs import prepare
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from engine.evaluator.agree import Mode
     from engine.pack.book import RuleBook
     from engine.pack.cases import Case
-    from engine.pack.model import Criterion
+    from engine.pack.model import Criterion, ReferralRule
     from engine.truth import Truth
 
 
@@ -94,22 +94,41 @@ class Rehearsal:
         if not self._book.packs[case.pack].is_active:
             return
         ran = False
-        for jurisdiction in jurisdictions_of(self._book, case.pack):
-            stage = self._stage(jurisdiction, case.payer_id, case.as_of)
-            if case.kind == "criterion" and case.subject not in stage.packs.criteria:
+        for jurisdiction in case.jurisdictions or jurisdictions_of(self._book, case.pack):
+            stage = self._stage(case, jurisdiction)
+            if not self._applies(case, stage.packs):
                 continue
             ran = True
             yield self._outcome(case, stage)
         if not ran:
             yield Outcome(case, problem="no jurisdiction is served in which it applies")
 
-    def _stage(self, jurisdiction: str, payer_id: str | None, as_of: date) -> _Stage:
-        numbers = tuple(
-            p.at(as_of) for pack in self._book.packs_for(jurisdiction, payer_id) for p in pack.parameters.values()
-        )
-        key = (jurisdiction, payer_id, numbers)
+    def _applies(self, case: Case, packs: PackSet) -> bool:
+        """Say whether a pack set has the subject, and no criterion that the case cannot know of takes its place."""
+        match case.kind:
+            case "criterion":
+                known = {name for p in self._book.family(self._book.packs[case.pack]) for name in p.criteria}
+                takers = (c for c in packs.criteria.values() if c.replaces == case.subject and c.id not in known)
+                return case.subject in packs.criteria and not any(c.effective.holds(case.as_of) for c in takers)
+            case "referral":
+                return bool(self._referrals(case, packs))
+            case _:
+                return case.subject in packs.derived
+
+    def _referrals(self, case: Case, packs: PackSet) -> list[ReferralRule]:
+        """Give the rules of a case's referral that hold here and that its pack knows."""
+        known = [r for p in self._book.family(self._book.packs[case.pack]) for r in p.referrals]
+        return [r for r in packs.referrals if r in known and f"{r.kind}/{r.urgency}" == case.subject]
+
+    def _stage(self, case: Case, jurisdiction: str) -> _Stage:
+        """Give the packs with which a case is run; a local pack has no part in the cases of others."""
+        is_local = bool(self._book.packs[case.pack].header.tightens)
+        book = self._book if is_local else self._book.national
+        packs_there = book.packs_for(jurisdiction, case.payer_id)
+        numbers = tuple(p.at(case.as_of) for pack in packs_there for p in pack.parameters.values())
+        key = (is_local, jurisdiction, case.payer_id, numbers)
         if key not in self._stages:
-            packs = compile_packs(self._book, jurisdiction, payer_id, as_of, is_whole=True)
+            packs = compile_packs(book, jurisdiction, case.payer_id, case.as_of, is_whole=True)
             name = f"cases-{len(self._stages)}"
             chain = Chain(packs.compiled, 1, name) if self._mode == "both" else None
             self._stages[key] = _Stage(packs, Interpreter(packs.compiled), chain)
@@ -131,16 +150,19 @@ class Rehearsal:
         values = stage.interpreter.evaluate(inputs)
         if stage.chain is not None and stage.chain.evaluate(inputs) != values:
             return Outcome(case, problem="the engines disagree", packs=stage.packs, inputs=inputs, values=values)
-        actual = _conclude(case, stage.packs, inputs, values)
+        actual: str
+        if case.kind == "referral":
+            rules = self._referrals(case, stage.packs)
+            actual = word(disjoin(_truth(values.values[referral_node(r)]) for r in rules))
+        else:
+            actual = _conclude(case, stage.packs, inputs, values)
         problem = "" if actual == case.expected else f"expected {case.expected}, found {actual}"
         return Outcome(case, actual, problem, stage.packs, inputs, values)
 
 
 def jurisdictions_of(book: RuleBook, pack_id: str) -> list[str]:
-    """Give the jurisdictions for which a pack speaks: its own, those a payer works in, or those that extend it."""
+    """Give the jurisdictions for which a pack speaks: those a payer works in, else its own and those that extend it."""
     header = book.packs[pack_id].header
-    if header.serves:
-        return [header.serves]
     if header.payer:
         return sorted(book.jurisdictions & set(header.jurisdictions or book.jurisdictions))
     return sorted(j for j in book.jurisdictions if any(p.id == pack_id for p in book.packs_for(j)))
@@ -162,15 +184,9 @@ def _records_of(case: Case, packs: PackSet) -> str:
 
 def _conclude(case: Case, packs: PackSet, inputs: form.Inputs, values: form.Values) -> str:
     records = _records_of(case, packs)
-    match case.kind:
-        case "referral":
-            nodes = (referral_node(r) for r in packs.referrals if f"{r.kind}/{r.urgency}" == case.subject)
-            return word(disjoin(_truth(values.values[n]) for n in nodes))
-        case "derived":
-            value = values.records[records][-1][case.subject] if records else values.values[case.subject]
-            return _in_words(value)
-        case _:
-            return _criterion(packs.criteria[case.subject], packs, inputs, values)
+    if case.kind == "derived":
+        return _in_words(values.records[records][-1][case.subject] if records else values.values[case.subject])
+    return _criterion(packs.criteria[case.subject], packs, inputs, values)
 
 
 def _criterion(criterion: Criterion, packs: PackSet, inputs: form.Inputs, values: form.Values) -> str:
@@ -181,7 +197,7 @@ def _criterion(criterion: Criterion, packs: PackSet, inputs: form.Inputs, values
         if criterion.repeats:
             return word(_repeats(criterion, packs, inputs, values))
         return word(_truth(values.records[criterion.of][-1][name]))
-    if name in packs.periods and inputs.values[in_force(name)] is not True and name not in values.values:
+    if name in packs.periods and inputs.values[in_force(name)] is not True and criterion.effect not in LOGICAL:
         return "not_met"
     truth = _truth(values.values.get(name, True))
     if criterion.needs:

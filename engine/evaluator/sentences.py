@@ -19,6 +19,8 @@ DISCLAIMER = (
     "Decision support for a licensed clinician, who can review the basis of each statement; it does not diagnose, "
     "prescribe or decide. The rules have not been confirmed by a psychiatrist."
 )
+NO_COPY = "No copy of this payer's policy speaks here."
+"""What is said where a payer was asked for whose rules no pack holds."""
 
 _STATUS: Mapping[str, str] = {
     "eligible": "The criteria are met and no barrier was found.",
@@ -29,7 +31,7 @@ _STATUS: Mapping[str, str] = {
     "not_recommended": "A hazard speaks against it.",
     "contraindicated": "A contraindication is present.",
 }
-_PLACEHOLDER = re.compile(r"\{([a-z][A-Za-z0-9_]*)\}")
+_PLACEHOLDER = re.compile(r"\{(\$?[a-z][A-Za-z0-9_]*)\}")
 
 
 def summary(status: str, missing: int) -> str:

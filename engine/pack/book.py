@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -125,8 +126,18 @@ class RuleBook:
         """Give a derived fact by its name; None if there is none."""
         return next((d for p in self.packs.values() for d in p.derived if d.id == name), None)
 
+    @property
+    def local_packs(self) -> tuple[Pack, ...]:
+        """The active packs that only tighten what a jurisdiction's packs say."""
+        return tuple(p for p in self.packs.values() if p.header.tightens and p.is_active)
+
+    @cached_property
+    def national(self) -> RuleBook:
+        """The same book without local packs."""
+        return replace(self, packs={i: p for i, p in self.packs.items() if not p.header.tightens})
+
     def packs_for(self, jurisdiction: str, payer_id: str | None = None) -> tuple[Pack, ...]:
-        """Give the packs that answer for a jurisdiction and payer, each after those it extends.
+        """Give the packs that answer for a jurisdiction and payer, each after those it extends; local packs come last.
 
         A payer without a pack adds none. Raises: NoRulePackError.
         """
@@ -141,4 +152,5 @@ class RuleBook:
                 and p.is_active
                 and (not p.header.jurisdictions or jurisdiction in p.header.jurisdictions)
             ]
+        entries += [p for p in self.local_packs if jurisdiction in p.header.tightens]
         return tuple({member.id: member for pack in entries for member in self.family(pack)}.values())

@@ -16,7 +16,7 @@ from engine.pack.load import validated
 from engine.pack.source import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
@@ -41,6 +41,7 @@ class Case:
         around: for such a subject, what is known of the whole patient.
         as_of: the day of the evaluation.
         payer_id: whose coverage rules, or None.
+        jurisdictions: where alone it is run; empty for everywhere that the pack speaks.
         pack: the pack beside whose rules the case stands.
         located: where it stands.
 
@@ -53,18 +54,21 @@ class Case:
     around: Mapping[str, Any]
     as_of: date
     payer_id: str | None
+    jurisdictions: tuple[str, ...]
     pack: str
     located: Located
 
 
-def read_cases(rules: Path, book: RuleBook) -> tuple[list[Case], list[Diagnostic]]:
-    """Read every cases file of a rules folder, in the order of the files, and list what is wrong with them."""
+def read_cases(rules: Path, book: RuleBook, overlays: Iterable[Path] = ()) -> tuple[list[Case], list[Diagnostic]]:
+    """Read every cases file of a rules folder and of local packs, by file, and list what is wrong with them."""
     cases: list[Case] = []
     faults: list[Diagnostic] = []
     folders = {pack.folder: pack for pack in book.packs.values()}
-    for path in sorted(rules.rglob(f"*{CASES}")):
-        file = path.relative_to(rules).as_posix()
-        pack = next((folders[str(p)] for p in path.relative_to(rules).parents if str(p) in folders), None)
+    named = [(path, path.relative_to(rules)) for path in sorted(rules.rglob(f"*{CASES}"))]
+    named += [(path, path) for folder in overlays for path in sorted(folder.absolute().rglob(f"*{CASES}"))]
+    for path, name in named:
+        file = name.as_posix()
+        pack = next((folders[str(p)] for p in name.parents if str(p) in folders), None)
         if pack is None:
             faults.append(Diagnostic(file, 1, 1, "cases/no-pack", "no pack.yaml stands in the folders above"))
             continue
@@ -137,6 +141,10 @@ def _cases(group: _Group, faults: list[Diagnostic]) -> Iterator[Case]:
     if as_of is None:
         faults.append(fault("cases/no-date", f"the cases of `{subject}` lack a day", "add `as_of: 2025-06-02`"))
         return
+    if unserved := [j for j in given.jurisdictions if j not in group.book.jurisdictions]:
+        message = f"no active pack serves {', '.join(unserved)}"
+        faults.append(fault("cases/subject", message, "", ("jurisdictions",)))
+        return
     payer = given.payer_id or group.pack.header.payer or None
     faults += _value_faults(group, kind, subject)
     listed: list[tuple[str, tuple[Mapping[str, Any], ...], Place]] = [
@@ -146,7 +154,9 @@ def _cases(group: _Group, faults: list[Diagnostic]) -> Iterator[Case]:
     for expected, entries, place in listed:
         for position, facts in enumerate(entries):
             where = Located(group.located.source, (*group.located.path, *place, position))
-            yield Case(kind, subject, expected, facts, given.with_, as_of, payer, group.pack.id, where)
+            yield Case(
+                kind, subject, expected, facts, given.with_, as_of, payer, given.jurisdictions, group.pack.id, where
+            )
 
 
 def _value_faults(group: _Group, kind: Kind, subject: str) -> Iterator[Diagnostic]:

@@ -26,10 +26,10 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     ),
     "effect": (
         "effect", "level", "gives", "plan", "as_", "shown_if", "at", "beside", "option", "statuses", "kind", "urgency",
-        "criteria",
+        "criteria", "before_status",
     ),
     "numbers": ("values", "unit"),
-    "dates": ("effective", "still_valid_on"),
+    "dates": ("effective", "effective_in", "still_valid_on"),
     "where it applies": ("options", "jurisdictions", "replaces"),
     "sources": ("references", "strength", "confirmed", "contested"),
     "words": ("title", "label", "explain", "explain_unknown", "note", "visit_level", "defined_by"),

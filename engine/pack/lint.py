@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from engine import trials
 from engine.names import nearest
 from engine.pack import model
+from engine.pack.mentions import mentions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 FOR_OPTIONS = frozenset(
     {
         "contraindicates", "excludes", "advises_against", "indicates", "requires", "defers", "cautions",
-        "plans", "shows", "reports", "concludes", "covers", "denies",
+        "plans", "shows", "reports", "concludes", "covers", "denies", "asks_approval",
     }
 )  # fmt: skip
 """Effects that do nothing without `options`."""
@@ -42,6 +43,7 @@ _EXTRA_KEYS: Mapping[str, tuple[str, ...]] = {
     "option": ("withholds",),
     "statuses": ("withholds",),
     "prior_approval_if": ("covers",),
+    "before_status": ("covers", "denies"),
     "defined_by": ("defines",),
     "repeats": ("discounts",),
     "given": ("requires",),
@@ -97,8 +99,14 @@ class _Known:
         self.derived = {d.id for p in packs for d in p.derived}
         self.facts = set(book.facts)
         self.fields = {f.id: {g.id for g in f.fields} for f in book.facts.values() if f.type == "records"}
-        self.said = self.facts | {d.id for p in packs for d in p.derived if not d.of}
         self.parameters = {name for p in packs for name in p.parameters}
+        self.said = self.facts | {d.id for p in packs for d in p.derived if not d.of}
+        self.said |= {f"${name}" for name in self.parameters}
+        self.numbers = {
+            f"${name}": tuple(map(str, parameter.values.values()))
+            for p in packs
+            for name, parameter in p.parameters.items()
+        }
         self.used = set(trials.PARAMETERS) | {name for p in packs for name in _used_parameters(p)}
         fields = {name for names in self.fields.values() for name in names}
         columns = {*trials.ENRICHED_TRUTHS, *trials.ENRICHED_NUMBERS, *trials.ENRICHED_TEXTS}
@@ -122,6 +130,7 @@ def _header(pack: Pack, known: _Known, today: date) -> Iterator[Diagnostic]:
     dictionary = known.book.dictionary
     places = [("serves", header.serves, "jurisdiction"), ("payer", header.payer, "payer_id")]
     places += [("jurisdictions", j, "jurisdiction") for j in header.jurisdictions]
+    places += [("tightens", j, "jurisdiction") for j in header.tightens]
     for key, name, request in places:
         if name and name not in dictionary.allowed(request):
             yield _unknown(located, (key,), request, name, dictionary.allowed(request))
@@ -130,7 +139,7 @@ def _header(pack: Pack, known: _Known, today: date) -> Iterator[Diagnostic]:
 def _criterion(criterion: model.Criterion, located: Located, pack: Pack, known: _Known) -> Iterator[Diagnostic]:
     effect = criterion.effect
     for key, effects in _EXTRA_KEYS.items():
-        if getattr(criterion, key) not in {"", (), None} and effect not in effects:
+        if getattr(criterion, key) and effect not in effects:
             message = f"`{key.rstrip('_')}` means nothing with `{effect}`"
             yield located.fault("lint/stray-key", message, f"it belongs to {', '.join(effects)}", (key.rstrip("_"),))
     if effect in FOR_OPTIONS and not criterion.options:
@@ -148,14 +157,17 @@ def _criterion(criterion: model.Criterion, located: Located, pack: Pack, known: 
     names += [(("defined_by", i), "name", n, known.definitions) for i, n in enumerate(criterion.defined_by)]
     allowed = known.book.dictionary.allowed("jurisdiction")
     names += [(("jurisdictions", i), "jurisdiction", n, allowed) for i, n in enumerate(criterion.jurisdictions)]
+    names += [(("effective_in", name), "jurisdiction", name, allowed) for name in criterion.effective_in]
     for path, kind, name, existing in names:
         if name and name not in existing:
             yield _unknown(located, path, kind, name, existing)
     yield from _level(criterion, located, pack, known)
-    yield from _period(criterion.effective, located)
+    for period in (criterion.effective, *criterion.effective_in.values()):
+        yield from _period(period, located)
     words = known.fields.get(criterion.of, set()) if effect == "discounts" else known.said
     yield from _placeholders(located, "explain", criterion.explain, words)
     yield from _placeholders(located, "explain_unknown", criterion.explain_unknown, words)
+    yield from _numbers_in_words(criterion, located, known)
 
 
 def _level(criterion: model.Criterion, located: Located, pack: Pack, known: _Known) -> Iterator[Diagnostic]:
@@ -186,6 +198,10 @@ def _referral(rule: model.ReferralRule, pack: Pack, known: _Known) -> Iterator[D
     for position, name in enumerate(rule.criteria):
         if name not in known.criteria:
             yield _unknown(located, ("criteria", position), "criterion", name, known.criteria)
+    allowed = known.book.dictionary.allowed("jurisdiction")
+    for position, name in enumerate(rule.jurisdictions):
+        if name not in allowed:
+            yield _unknown(located, ("jurisdictions", position), "jurisdiction", name, allowed)
     yield from _period(rule.effective, located)
     yield from _placeholders(located, "explain", rule.explain, known.said)
 
@@ -242,6 +258,17 @@ def _placeholders(located: Located, key: str, text: str, words: Iterable[str]) -
         if name not in words:
             message = f"`{{{name}}}` names nothing{nearest(name, words)}"
             yield located.fault("lint/placeholder", message, "write a fact or derived fact", (key,))
+
+
+def _numbers_in_words(criterion: model.Criterion, located: Located, known: _Known) -> Iterator[Diagnostic]:
+    """Find a parameter's number written out where a stricter one could be in force and make the sentence false."""
+    for name in sorted(mentions(criterion)):
+        for number in known.numbers.get(name, ()):
+            for key in ("title", "explain"):
+                if re.search(rf"(?<!\d)(?<!\d\.){re.escape(number)}(?!\d|\.\d)", getattr(criterion, key)):
+                    message = f"`{key}` writes {number} out, which is the parameter `{name}`"
+                    hint = f"write `{{{name}}}` in `explain`, and no number in `title`"
+                    yield located.fault("lint/number-in-words", message, hint, (key,))
 
 
 def _unknown(located: Located, path: Path, kind: str, name: str, existing: Iterable[str]) -> Diagnostic:

@@ -31,18 +31,19 @@ FACTS_FILE = "facts.yaml"
 REFERENCE_FOLDER = "reference"
 
 
-def load_rules(rules: Path, *, is_locked: bool = True) -> RuleBook:
+def load_rules(rules: Path, overlays: Iterable[Path] = (), *, is_locked: bool = True) -> RuleBook:
     """Load a rules folder that is without fault.
 
     Args:
         rules: the folder that holds facts.yaml, reference/ and the packs.
+        overlays: folders of local packs, which may only tighten what the packs say; they stand in no lock.
         is_locked: refuse an active pack whose digest is not the one in packs.lock.
 
     Raises:
         RulePackError: every fault of every file, sorted by place.
 
     """
-    book, faults = read_rules(rules)
+    book, faults = read_rules(rules, overlays)
     if book is not None and is_locked and not faults:
         faults += check_lock(book, canonical.read_lock(rules))
     if book is None or faults:
@@ -50,7 +51,7 @@ def load_rules(rules: Path, *, is_locked: bool = True) -> RuleBook:
     return book
 
 
-def read_rules(rules: Path) -> tuple[RuleBook | None, list[Diagnostic]]:
+def read_rules(rules: Path, overlays: Iterable[Path] = ()) -> tuple[RuleBook | None, list[Diagnostic]]:
     """Read what can be read of a rules folder, and list what is wrong with it; None without a data dictionary.
 
     What cannot be read is left out of the book. The lock is not looked at.
@@ -59,11 +60,27 @@ def read_rules(rules: Path) -> tuple[RuleBook | None, list[Diagnostic]]:
         message = "there is no data dictionary here; point --rules at the folder that holds facts.yaml"
         return None, [Diagnostic(FACTS_FILE, 1, 1, "pack/missing-file", message)]
     folders = [header.parent for header in sorted(rules.rglob("pack.yaml"))]
-    return _assemble(
-        {FACTS_FILE: (rules / FACTS_FILE).read_bytes()},
-        canonical.read_files(rules / REFERENCE_FOLDER),
-        [(folder.relative_to(rules).as_posix(), canonical.read_files(folder)) for folder in folders],
-    )
+    packs = [(folder.relative_to(rules).as_posix(), canonical.read_files(folder)) for folder in folders]
+    local = [(folder.absolute().as_posix(), canonical.read_files(folder)) for folder in overlays]
+    facts = {FACTS_FILE: (rules / FACTS_FILE).read_bytes()}
+    book, faults = _assemble(facts, canonical.read_files(rules / REFERENCE_FOLDER), packs + local)
+    if book is not None:
+        faults += _check_scope(book, {name for name, _ in local})
+    return book, faults
+
+
+def _check_scope(book: RuleBook, overlays: set[str]) -> list[Diagnostic]:
+    """Refuse a local pack that does not say what it tightens, or that would answer by itself."""
+    faults = []
+    for pack in book.packs.values():
+        header, located = pack.header, pack.located["pack", ""]
+        if pack.folder in overlays and not header.tightens:
+            hint = "write `tightens: [US]`: the jurisdictions whose answers it may make stricter"
+            faults.append(located.fault("local/no-scope", f"the local pack `{pack.id}` tightens nothing", hint))
+        if header.tightens and (header.serves or header.payer):
+            message = f"`{pack.id}` tightens other packs and cannot serve a jurisdiction or a payer itself"
+            faults.append(located.fault("local/no-scope", message, "leave out `serves` and `payer`", ("tightens",)))
+    return faults
 
 
 def book_from_bytes(facts: bytes, reference: bytes, packs: Iterable[bytes]) -> RuleBook:
@@ -148,7 +165,7 @@ def check_lock(book: RuleBook, locked: Mapping[tuple[str, str], str]) -> list[Di
             ("version",),
         )
         for pack in book.packs.values()
-        if pack.is_active and locked.get((pack.id, pack.header.version)) != pack.digest
+        if pack.is_active and not pack.header.tightens and locked.get((pack.id, pack.header.version)) != pack.digest
     ]
 
 
@@ -265,7 +282,8 @@ def _check_links(book: RuleBook) -> list[Diagnostic]:
                 if kind in {"pack", "options", "triage"}:
                     continue
                 other = taken.setdefault((kind, key), member.id)
-                if other != member.id and member is pack:
+                is_tightened = kind == "parameter" and bool(pack.header.tightens)
+                if other != member.id and member is pack and not is_tightened:
                     message = f"{kind} `{key}` exists in pack `{other}` too"
                     faults.append(located.fault("pack/duplicate-id", message, "ids are never reused"))
         for (kind, key), located in pack.located.items():

@@ -31,6 +31,7 @@ Effect: TypeAlias = Literal[
     "discounts",
     "covers",
     "denies",
+    "asks_approval",
     "withholds",
     "defines",
 ]
@@ -127,6 +128,7 @@ class Criterion(Model):
     option: str = ""
     statuses: tuple[Status, ...] = ()
     prior_approval_if: str = ""
+    before_status: bool = False
     defined_by: tuple[str, ...] = ()
     repeats: str = ""
     when: Condition = None
@@ -139,6 +141,7 @@ class Criterion(Model):
     jurisdictions: tuple[str, ...] = ()
     replaces: str = ""
     effective: Period = Period()
+    effective_in: Mapping[str, Period] = Field(default_factory=dict)
     strength: Text
     confirmed: Confirmed
     contested: str = ""
@@ -167,6 +170,11 @@ class Criterion(Model):
         else:
             return self
         raise ValueError(msg)
+
+    def within(self, jurisdiction: str) -> Criterion:
+        """Give the criterion with the dates that it has in a jurisdiction."""
+        period = self.effective_in.get(jurisdiction)
+        return self if period is None else self.model_copy(update={"effective": period, "effective_in": {}})
 
 
 class UnknownIf(Model):
@@ -225,6 +233,13 @@ class Parameter(Model):
         current = max((d for d in days if d <= day), default=days[0])
         return Decimal(self.values[current])
 
+    def tightened(self, local: Parameter) -> Parameter:
+        """Give the parameter with a local pack's values from that pack's first day on."""
+        first = min(local.values)
+        return local.model_copy(
+            update={"values": {d: v for d, v in self.values.items() if d < first} | dict(local.values)}
+        )
+
 
 class Triage(Model):
     """`triage.yaml`: levels from none to worst, and the criteria that reach them."""
@@ -245,6 +260,7 @@ class ReferralRule(Model):
     unless: Condition = None
     explain: str
     effective: Period = Period()
+    jurisdictions: tuple[str, ...] = ()
     note: str = ""
 
     @property
@@ -303,7 +319,7 @@ class Options(Model):
 
 
 class PackHeader(Model):
-    """`pack.yaml`: a pack's life and provenance."""
+    """`pack.yaml`: a pack's life and provenance. `standing` says what a payer's rules are a copy of, how current."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     title: str
@@ -311,6 +327,8 @@ class PackHeader(Model):
     status: Literal["draft", "active", "retired"]
     serves: str = ""
     payer: str = ""
+    standing: str = ""
+    tightens: tuple[str, ...] = ()
     jurisdictions: tuple[str, ...] = ()
     effective_period: EffectivePeriod
     approval_date: date | None = None
@@ -321,6 +339,13 @@ class PackHeader(Model):
     funding: str = ""
     extends: tuple[str, ...] = ()
     limitations: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _says_what_a_payers_rules_are(self) -> PackHeader:
+        if bool(self.payer) != bool(self.standing):
+            msg = "a payer's pack, and no other, has a `standing`: one line on what its rules are a copy of"
+            raise ValueError(msg)
+        return self
 
 
 class CriterionCases(Model):
@@ -334,6 +359,7 @@ class CriterionCases(Model):
     referral: str = ""
     as_of: date | None = None
     payer_id: str = ""
+    jurisdictions: tuple[str, ...] = ()
     with_: Mapping[str, Any] = Field(default_factory=dict, alias="with")
     met: tuple[Mapping[str, Any], ...] = ()
     not_met: tuple[Mapping[str, Any], ...] = ()

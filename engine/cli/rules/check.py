@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date  # noqa: TC003 - click reads the annotations
 from pathlib import Path  # noqa: TC003
 from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.invocation import FAULT, GOOD
+from engine.cli.invocation import FAULT, GOOD, overlay_option
 from engine.cli.rules.folder import folder_option, today_option
 from engine.evaluator.audit import INDICATION
 from engine.evaluator.inspection import Inspection, inspect_rules
@@ -28,14 +29,15 @@ Exit codes: 0 nothing is wrong; 1 the packs are refused; 2 wrong usage."""
 @click.option("--unlocked", is_flag=True, help="Take packs that differ from packs.lock, while they are being written.")
 @today_option
 @folder_option
+@overlay_option
 @click.pass_context
-def check(ctx: click.Context, *, folder: Path, today: date, unlocked: bool) -> None:
+def check(ctx: click.Context, *, folder: Path, overlays: tuple[Path, ...], today: date, unlocked: bool) -> None:
     """Check the rule packs: shapes, names, conditions, cases, reviews, lock, engines' limits and the tables for FHIR.
 
     Every fault is told with file, line, column, code and what to write instead. Then follows what a reviewer has to
     know: what is assumed while it is unknown, and which hazards may stay unknown behind an answer.
     """
-    found = inspect_rules(folder, today, is_locked=not unlocked)
+    found = inspect_rules(folder, today, overlays, is_locked=not unlocked)
     if found.book is not None:
         found.faults = sorted({*found.faults, *faults_of(found.book.reference_files, found.book.facts)})
     for line in [*_faults(folder, "faults", found.faults), *_faults(folder, "warnings", found.warnings)]:
@@ -50,7 +52,7 @@ def check(ctx: click.Context, *, folder: Path, today: date, unlocked: bool) -> N
 def _faults(folder: Path, heading: str, faults: Sequence[Diagnostic]) -> Iterator[str]:
     if faults:
         yield f"{heading}:"
-        yield from (f"  {folder.as_posix()}/{fault}" for fault in faults)
+        yield from (f"  {replace(fault, file=(folder / fault.file).as_posix())}" for fault in faults)
         yield ""
 
 
@@ -59,7 +61,7 @@ def _assumptions(folder: Path, found: Inspection) -> Iterator[str]:
         return
     yield "what holds while no source speaks (`otherwise`):"
     for each in found.assumptions:
-        yield f"  {each.concept}: {each.default}  ({folder.as_posix()}/{each.file}:{each.line})"
+        yield f"  {each.concept}: {each.default}  ({(folder / each.file).as_posix()}:{each.line})"
     yield ""
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from engine.cli.invocation import FAULT, GOOD, engines_option
+from engine.cli.invocation import FAULT, GOOD, engines_option, overlay_option
 from engine.cli.rules.folder import folder_option
 from engine.errors import RulePackError
 from engine.evaluator.rehearse import Outcome, Rehearsal
@@ -33,14 +33,15 @@ Exit codes: 0 all passed; 1 a case failed or cannot be read; 2 wrong usage."""
 )
 @engines_option
 @folder_option
+@overlay_option
 @click.pass_context
-def test(ctx: click.Context, *, folder: Path, engines: str) -> None:
+def test(ctx: click.Context, *, folder: Path, overlays: tuple[Path, ...], engines: str) -> None:
     """Run the cases beside the rules through both engines, and list those that fail.
 
     The cases of drafts and of retired packs are left out.
     """
-    book = load_rules(folder, is_locked=False)
-    cases, faults = read_cases(folder, book)
+    book = load_rules(folder, overlays, is_locked=False)
+    cases, faults = read_cases(folder, book, overlays)
     if faults:
         raise RulePackError(faults)
     passed, failures = 0, []
@@ -72,6 +73,6 @@ def _table(folder: Path, failures: Sequence[Outcome]) -> Table:
     for outcome in failures:
         located = outcome.case.located
         line, _ = located.source.place(located.path)
-        place = f"{folder.as_posix()}/{located.source.file}:{line}"
+        place = f"{(folder / located.source.file).as_posix()}:{line}"
         table.add_row(place, outcome.case.subject, outcome.problem)
     return table
