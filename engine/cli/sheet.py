@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.panel import Panel
 from rich.text import Text
 
+from engine.cli.documentation_sheet import checklist, standing_lines
 from engine.cli.layout import bullets, indented, listed, stack
 from engine.cli.strict_json import printable
 
@@ -31,7 +32,7 @@ PLAIN_WIDTH = 100
 _DIGEST_SHOWN = 12
 _SHORT = 10
 _URGENT = {"high", "emergency"}
-_STYLES = {
+STYLES = {
     "eligible": "bold green",
     "eligible_with_precautions": "bold green",
     "deferred": "bold yellow",
@@ -58,17 +59,20 @@ def print_sheet(console: Console, case: Case, decision: Decision, book: RuleBook
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     with console.capture() as written:
-        for part in _Sheet(decision, book, is_detailed=is_detailed).parts(case):
+        is_ascii = console.options.ascii_only
+        for part in _Sheet(decision, book, is_detailed=is_detailed, is_ascii=is_ascii).parts(case):
             console.print(part)
     console.file.writelines(f"{line.rstrip()}\n" for line in written.get().splitlines())
 
 
 class _Sheet:
-    def __init__(self, decision: Decision, book: RuleBook, *, is_detailed: bool) -> None:
+    def __init__(self, decision: Decision, book: RuleBook, *, is_detailed: bool, is_ascii: bool) -> None:
         self.decision = decision
         self.labels = {name: definition.label for name, definition in book.facts.items()}
-        self.kinds = {kind: words for pack in book.packs.values() for kind, words in pack.referral_kinds.items()}
+        packs = [book.packs[pack.id] for pack in decision.packs]
+        self.kinds = {kind: words for pack in packs for kind, words in pack.referral_kinds.items()}
         self.is_detailed = is_detailed
+        self.is_ascii = is_ascii
         self.titles = {option.option: option.title for option in decision.options}
 
     def parts(self, case: Case) -> Iterator[RenderableType]:
@@ -123,7 +127,7 @@ class _Sheet:
     def _option(self, place: int, option: OptionAnswer) -> Iterator[RenderableType]:
         yield Text.assemble(
             (f"{place}. {option.title}: ", "bold"),
-            (_words(option.status), _STYLES[option.status]),
+            (_words(option.status), STYLES[option.status]),
         )
         yield indented(Text(f"{_words(option.authorization).capitalize()}. {option.summary}"))
         others = [_words(status) for status in option.could_be if status != option.status]
@@ -170,9 +174,12 @@ class _Sheet:
         if coverage is None:
             return
         yield Text.assemble((f"Coverage by {coverage.payer_id}: ", "bold"), (_words(coverage.status), "bold"))
+        yield from standing_lines(coverage)
         yield bullets(self._finding(finding) for finding in coverage.criteria)
         if self.is_detailed:
             yield from listed("Notes", map(_item, coverage.notes))
+        awaited = {question.fact for question in self.decision.missing if "coverage" in question.purposes}
+        yield from checklist(coverage.documentation, awaited, is_ascii=self.is_ascii)
         yield Text()
 
     # What is missing, and what the answer rests on

@@ -124,12 +124,12 @@ class _Stages:
         self.parameters.update((name, (p, p.at(self.as_of))) for name, p in numbers.items())
         if self.options is None or self.triage is None:
             message = f"the packs for `{self.jurisdiction}` lack an options.yaml or a triage.yaml"
-            self.faults.append(self.packs[0].located["pack", ""].fault("pack/missing-file", message))
+            self.faults.append(self.packs[0].place.fault("pack/missing-file", message))
         for name in trials.PARAMETERS:
             if name not in self.parameters:
                 message = f"the packs for `{self.jurisdiction}` lack the parameter `{name}`, with which trials are read"
                 hint = "add it to parameters.yaml"
-                self.faults.append(self.packs[0].located["pack", ""].fault("pack/missing-parameter", message, hint))
+                self.faults.append(self.packs[0].place.fault("pack/missing-parameter", message, hint))
         self.replaced = {c.replaces: name for name, c in self.criteria.items() if c.replaces}
         dated: list[tuple[str, model.Period]] = [(n, c.effective) for n, c in self.criteria.items()]
         dated += [(r.id, r.effective) for r in self.referrals]
@@ -375,7 +375,7 @@ class _Stages:
                 node = form.FactNode(name, "bool") if name in self.dates else None
             if node is None:
                 message = f"`{name}` cannot be read here"
-                self.faults.append(self.packs[0].located["pack", ""].fault("pack/unknown-name", message))
+                self.faults.append(self.packs[0].place.fault("pack/unknown-name", message))
                 return
             open_names.append(name)
             inputs = list(node_reads(node))
@@ -396,7 +396,7 @@ class _Stages:
     def _cycle(self, names: list[str], records: str) -> None:
         base = names[0].split("?")[0]
         located = next((self.located[k, base] for k in ("derived", "criterion") if (k, base) in self.located), None)
-        located = located or self.packs[0].located["pack", ""]
+        located = located or self.packs[0].place
         where = f" of `{records}`" if records else ""
         message = f"`{base}`{where} is defined by itself: {' → '.join(dict.fromkeys(names))}"
         self.faults.append(located.fault("pack/cycle", message, "names are defined before they are used"))

@@ -57,7 +57,7 @@ def loosened(
         compiled: compiles packs with other parameters.
 
     """
-    faults = []
+    faults: list[Diagnostic] = []
     before = compiled(national, {})
     for pack in local:
         faults += _forbidden(pack, found)

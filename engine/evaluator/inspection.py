@@ -163,4 +163,4 @@ def _located(fault: Diagnostic, packs: PackSet) -> Diagnostic:
             if name in {key, f"{kind}:{key}"}:
                 line, column = located.source.place(located.path)
                 return replace(fault, file=located.source.file, line=line, column=column)
-    return replace(fault, file=packs.packs[-1].located["pack", ""].source.file, line=1, column=1)
+    return replace(fault, file=packs.packs[-1].place.source.file, line=1, column=1)

@@ -11,7 +11,7 @@ from engine.errors import NoRulePackError, Violation
 from engine.names import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from engine.errors import Diagnostic
     from engine.facts import Dictionary, FactDefinition
@@ -33,12 +33,9 @@ class Located:
 
 
 @dataclass
-class Pack:
-    """One pack: its header, its items in reading order, and where each stands (by kind and id)."""
+class Contents:
+    """The items of one pack in reading order, and where each stands (by kind and id)."""
 
-    header: model.PackHeader
-    digest: str
-    files: Mapping[str, bytes]
     criteria: dict[str, model.Criterion] = field(default_factory=dict)
     derived: list[model.Derived] = field(default_factory=list)
     parameters: dict[str, model.Parameter] = field(default_factory=dict)
@@ -48,6 +45,79 @@ class Pack:
     referral_kinds: dict[str, str] = field(default_factory=dict)
     options: model.Options | None = None
     located: dict[tuple[str, str], Located] = field(default_factory=dict)
+
+
+class Pack:
+    """One pack: its header, and its items, which are read when they are first asked for.
+
+    A pack whose content is the one in packs.lock was without fault when it was pinned, and nobody waits for its items
+    who does not need them. Reading may raise RulePackError.
+    """
+
+    def __init__(
+        self,
+        header: model.PackHeader,
+        digest: str,
+        files: Mapping[str, bytes],
+        place: Located,
+        read: Callable[[], Contents],
+    ) -> None:
+        """Hold a pack: `place` is where its header stands, `read` gives its items."""
+        self.header = header
+        self.digest = digest
+        self.files = files
+        self.place = place
+        self._read = read
+
+    @cached_property
+    def contents(self) -> Contents:
+        """The items. Raises: RulePackError."""
+        return self._read()
+
+    @property
+    def criteria(self) -> Mapping[str, model.Criterion]:
+        """The criteria by id."""
+        return self.contents.criteria
+
+    @property
+    def derived(self) -> Sequence[model.Derived]:
+        """The derived facts."""
+        return self.contents.derived
+
+    @property
+    def parameters(self) -> Mapping[str, model.Parameter]:
+        """The dated numbers by name."""
+        return self.contents.parameters
+
+    @property
+    def references(self) -> Mapping[str, model.Reference]:
+        """The sources by key."""
+        return self.contents.references
+
+    @property
+    def triage(self) -> model.Triage | None:
+        """The suicide triage, if the pack brings it."""
+        return self.contents.triage
+
+    @property
+    def referrals(self) -> Sequence[model.ReferralRule]:
+        """The referral rules."""
+        return self.contents.referrals
+
+    @property
+    def referral_kinds(self) -> Mapping[str, str]:
+        """Words for kinds of referral."""
+        return self.contents.referral_kinds
+
+    @property
+    def options(self) -> model.Options | None:
+        """The options, if the pack brings them."""
+        return self.contents.options
+
+    @property
+    def located(self) -> Mapping[tuple[str, str], Located]:
+        """Where each item stands, by kind and id."""
+        return self.contents.located
 
     @property
     def id(self) -> str:
@@ -62,7 +132,7 @@ class Pack:
     @property
     def folder(self) -> str:
         """The pack's folder inside the rules folder."""
-        return str(PurePosixPath(self.located["pack", ""].source.file).parent)
+        return str(PurePosixPath(self.place.source.file).parent)
 
     def file_of(self, criterion: str) -> str:
         """Give the file that holds a criterion, inside the rules folder."""

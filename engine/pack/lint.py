@@ -122,7 +122,7 @@ def _used_parameters(pack: Pack) -> Iterator[str]:
 
 
 def _header(pack: Pack, known: _Known, today: date) -> Iterator[Diagnostic]:
-    located, header = pack.located["pack", ""], pack.header
+    located, header = pack.place, pack.header
     due = header.last_review_date + timedelta(days=header.review_interval_days)
     if pack.is_active and today > due:
         message = f"the review of `{pack.id}` was due on {due.isoformat()}"

@@ -6,7 +6,8 @@ Loading checks shapes, names of sources, doubled ids and the lock; `engine.compi
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -15,7 +16,7 @@ from engine.facts import Dictionary
 from engine.names import nearest
 from engine.pack import digest as canonical
 from engine.pack import model
-from engine.pack.book import Located, Pack, RuleBook
+from engine.pack.book import Contents, Located, Pack, RuleBook
 from engine.pack.source import Path as Place
 from engine.pack.source import Source, read_source
 from engine.trials import Drug, read_drugs
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 T = TypeVar("T", bound=BaseModel)
+Lock: TypeAlias = "Mapping[tuple[str, str], str]"
+"""Pack id and version to the SHA-256 of its content, as in packs.lock."""
 
 FACTS_FILE = "facts.yaml"
 REFERENCE_FOLDER = "reference"
@@ -43,18 +46,22 @@ def load_rules(rules: Path, overlays: Iterable[Path] = (), *, is_locked: bool = 
         RulePackError: every fault of every file, sorted by place.
 
     """
-    book, faults = read_rules(rules, overlays)
+    locked = canonical.read_lock(rules) if is_locked else {}
+    book, faults = read_rules(rules, overlays, locked)
     if book is not None and is_locked and not faults:
-        faults += check_lock(book, canonical.read_lock(rules))
+        faults += check_lock(book, locked)
     if book is None or faults:
         raise RulePackError(faults)
     return book
 
 
-def read_rules(rules: Path, overlays: Iterable[Path] = ()) -> tuple[RuleBook | None, list[Diagnostic]]:
+def read_rules(
+    rules: Path, overlays: Iterable[Path] = (), locked: Lock = MappingProxyType({})
+) -> tuple[RuleBook | None, list[Diagnostic]]:
     """Read what can be read of a rules folder, and list what is wrong with it; None without a data dictionary.
 
-    What cannot be read is left out of the book. The lock is not looked at.
+    What cannot be read is left out of the book. Packs with the content that `locked` pins are read when they are asked
+    for; what was pinned was without fault. Nothing is refused for not being pinned.
     """
     if not (rules / FACTS_FILE).is_file():
         message = "there is no data dictionary here; point --rules at the folder that holds facts.yaml"
@@ -63,7 +70,7 @@ def read_rules(rules: Path, overlays: Iterable[Path] = ()) -> tuple[RuleBook | N
     packs = [(folder.relative_to(rules).as_posix(), canonical.read_files(folder)) for folder in folders]
     local = [(folder.absolute().as_posix(), canonical.read_files(folder)) for folder in overlays]
     facts = {FACTS_FILE: (rules / FACTS_FILE).read_bytes()}
-    book, faults = _assemble(facts, canonical.read_files(rules / REFERENCE_FOLDER), packs + local)
+    book, faults = _assemble(facts, canonical.read_files(rules / REFERENCE_FOLDER), packs + local, locked)
     if book is not None:
         faults += _check_scope(book, {name for name, _ in local})
     return book, faults
@@ -73,7 +80,7 @@ def _check_scope(book: RuleBook, overlays: set[str]) -> list[Diagnostic]:
     """Refuse a local pack that does not say what it tightens, or that would answer by itself."""
     faults = []
     for pack in book.packs.values():
-        header, located = pack.header, pack.located["pack", ""]
+        header, located = pack.header, pack.place
         if pack.folder in overlays and not header.tightens:
             hint = "write `tightens: [US]`: the jurisdictions whose answers it may make stricter"
             faults.append(located.fault("local/no-scope", f"the local pack `{pack.id}` tightens nothing", hint))
@@ -118,7 +125,10 @@ def _facts_files(facts: bytes) -> dict[str, bytes]:
 
 
 def _assemble(
-    facts: Mapping[str, bytes], reference: Mapping[str, bytes], packs: Iterable[tuple[str, Mapping[str, bytes]]]
+    facts: Mapping[str, bytes],
+    reference: Mapping[str, bytes],
+    packs: Iterable[tuple[str, Mapping[str, bytes]]],
+    locked: Lock = MappingProxyType({}),
 ) -> tuple[RuleBook | None, list[Diagnostic]]:
     """Put a book together; each pack comes with its name in diagnostics.
 
@@ -132,8 +142,10 @@ def _assemble(
         pack = read_pack(files, name, faults)
         if pack is None:
             continue
+        if not _is_pinned(pack, locked):
+            pack.contents = _read_contents(files, name, pack.place, faults)
         if pack.id in found:
-            faults.append(pack.located["pack", ""].fault("pack/duplicate-id", f"pack `{pack.id}` exists twice"))
+            faults.append(pack.place.fault("pack/duplicate-id", f"pack `{pack.id}` exists twice"))
         found.setdefault(pack.id, pack)
     if dictionary is None:
         return None, faults
@@ -146,7 +158,11 @@ def _assemble(
         facts,
         reference,
     )
-    return book, faults + _check_links(book)
+    return book, faults + _check_links(book, locked)
+
+
+def _is_pinned(pack: Pack, locked: Lock) -> bool:
+    return locked.get((pack.id, pack.header.version)) == pack.digest
 
 
 def _id_of(files: Mapping[str, bytes]) -> str:
@@ -155,83 +171,98 @@ def _id_of(files: Mapping[str, bytes]) -> str:
     return str(data.get("id", "pack")) if isinstance(data, dict) else "pack"
 
 
-def check_lock(book: RuleBook, locked: Mapping[tuple[str, str], str]) -> list[Diagnostic]:
+def check_lock(book: RuleBook, locked: Lock) -> list[Diagnostic]:
     """List the active packs whose content is not what packs.lock says."""
     return [
-        pack.located["pack", ""].fault(
+        pack.place.fault(
             "pack/not-locked",
             f"the content of `{pack.id}` {pack.header.version} is not the one in {canonical.LOCK_FILE}",
             "raise the version and run `eligibility rules lock`",
             ("version",),
         )
         for pack in book.packs.values()
-        if pack.is_active and not pack.header.tightens and locked.get((pack.id, pack.header.version)) != pack.digest
+        if pack.is_active and not pack.header.tightens and not _is_pinned(pack, locked)
     ]
 
 
 def read_pack(files: Mapping[str, bytes], name: str, faults: list[Diagnostic]) -> Pack | None:
-    """Read one pack from its files; faults are added to `faults`. None if its header cannot be read."""
-    sources = {
-        path: _read(f"{name}/{path}", content, faults) for path, content in files.items() if path.endswith(".yaml")
-    }
-    if "pack.yaml" not in sources:
+    """Read the header of one pack; faults are added to `faults`, those of its items raised when they are asked for.
+
+    None if the header cannot be read.
+    """
+    if "pack.yaml" not in files:
         faults.append(Diagnostic(f"{name}/pack.yaml", 1, 1, "pack/missing-file", "a pack needs a pack.yaml"))
         return None
-    header = _validate(model.PackHeader, sources["pack.yaml"], faults)
+    source = _read(f"{name}/pack.yaml", files["pack.yaml"], faults)
+    header = _validate(model.PackHeader, source, faults)
     if header is None:
         return None
-    pack = Pack(header, canonical.digest(files), files)
-    pack.located["pack", ""] = Located(sources["pack.yaml"], ())
-    for path, source in sorted(sources.items()):
-        if path != "pack.yaml" and source.data is not None:
-            _read_file(pack, PurePosixPath(path).stem, source, faults)
-    return pack
+    place = Located(source, ())
+
+    def read() -> Contents:
+        found: list[Diagnostic] = []
+        contents = _read_contents(files, name, place, found)
+        if found:
+            raise RulePackError(found)
+        return contents
+
+    return Pack(header, canonical.digest(files), files, place, read)
 
 
-def _read_file(pack: Pack, stem: str, source: Source, faults: list[Diagnostic]) -> None:
+def _read_contents(files: Mapping[str, bytes], name: str, place: Located, faults: list[Diagnostic]) -> Contents:
+    contents = Contents(located={("pack", ""): place})
+    for path, content in sorted(files.items()):
+        if path.endswith(".yaml") and path != "pack.yaml":
+            source = _read(f"{name}/{path}", content, faults)
+            if source.data is not None:
+                _read_file(contents, PurePosixPath(path).stem, source, faults)
+    return contents
+
+
+def _read_file(contents: Contents, stem: str, source: Source, faults: list[Diagnostic]) -> None:
     if stem.startswith("parameters"):
         for key, parameter in _validate_mapping(model.Parameter, source, faults):
-            _add(pack, "parameter", key, parameter, Located(source, (key,)), faults)
+            _add(contents, "parameter", key, parameter, Located(source, (key,)), faults)
     elif stem == "references":
         for key, reference in _validate_mapping(model.Reference, source, faults):
-            _add(pack, "reference", key, reference, Located(source, (key,)), faults)
+            _add(contents, "reference", key, reference, Located(source, (key,)), faults)
     elif stem.startswith("derived"):
         for place, derived in _validate_list(model.Derived, source, (), source.data, faults):
-            _add(pack, "derived", derived.id, derived, Located(source, place), faults)
+            _add(contents, "derived", derived.id, derived, Located(source, place), faults)
     elif stem == "triage":
-        pack.triage = _validate(model.Triage, source, faults)
-        pack.located["triage", ""] = Located(source, ())
-        for position, criterion in enumerate(pack.triage.criteria if pack.triage else ()):
-            _add(pack, "criterion", criterion.id, criterion, Located(source, ("criteria", position)), faults)
+        contents.triage = _validate(model.Triage, source, faults)
+        contents.located["triage", ""] = Located(source, ())
+        for position, criterion in enumerate(contents.triage.criteria if contents.triage else ()):
+            _add(contents, "criterion", criterion.id, criterion, Located(source, ("criteria", position)), faults)
     elif stem == "referrals":
         read = _validate(model.Referrals, source, faults)
-        pack.referral_kinds.update(read.kinds if read else {})
+        contents.referral_kinds.update(read.kinds if read else {})
         for position, rule in enumerate(read.referrals if read else ()):
-            _add(pack, "referral", rule.id, rule, Located(source, ("referrals", position)), faults)
+            _add(contents, "referral", rule.id, rule, Located(source, ("referrals", position)), faults)
     elif stem == "options":
-        pack.options = _validate(model.Options, source, faults)
-        pack.located["options", ""] = Located(source, ())
+        contents.options = _validate(model.Options, source, faults)
+        contents.located["options", ""] = Located(source, ())
     else:
         for place, criterion in _validate_list(model.Criterion, source, (), source.data, faults):
-            _add(pack, "criterion", criterion.id, criterion, Located(source, place), faults)
+            _add(contents, "criterion", criterion.id, criterion, Located(source, place), faults)
 
 
-def _add(pack: Pack, kind: str, key: str, item: BaseModel, located: Located, faults: list[Diagnostic]) -> None:
-    if (kind, key) in pack.located:
+def _add(contents: Contents, kind: str, key: str, item: BaseModel, located: Located, faults: list[Diagnostic]) -> None:
+    if (kind, key) in contents.located:
         faults.append(located.fault("pack/duplicate-id", f"{kind} `{key}` exists twice", "ids are never reused"))
         return
-    pack.located[kind, key] = located
+    contents.located[kind, key] = located
     match item:
         case model.Criterion():
-            pack.criteria[key] = item
+            contents.criteria[key] = item
         case model.Derived():
-            pack.derived.append(item)
+            contents.derived.append(item)
         case model.Parameter():
-            pack.parameters[key] = item
+            contents.parameters[key] = item
         case model.Reference():
-            pack.references[key] = item
+            contents.references[key] = item
         case model.ReferralRule():
-            pack.referrals.append(item)
+            contents.referrals.append(item)
 
 
 def _read(file: str, content: bytes, faults: list[Diagnostic]) -> Source:
@@ -259,11 +290,11 @@ def _read_drugs(files: Mapping[str, bytes], faults: list[Diagnostic]) -> dict[st
         return {}
 
 
-def _check_links(book: RuleBook) -> list[Diagnostic]:
+def _check_links(book: RuleBook, locked: Lock) -> list[Diagnostic]:
     """Check what one pack needs of another: bases, sources, ids that are unique over all packs that meet."""
     faults = []
     for pack in book.packs.values():
-        header = pack.located["pack", ""]
+        header = pack.place
         unknown = [base for base in pack.header.extends if base not in book.packs]
         faults += [
             header.fault("pack/unknown-pack", f"`{base}` is not a pack{nearest(base, book.packs)}", within=("extends",))
@@ -273,6 +304,8 @@ def _check_links(book: RuleBook) -> list[Diagnostic]:
             continue
         if _extends_itself(book, pack):
             faults.append(header.fault("pack/cycle", f"`{pack.id}` extends itself", within=("extends",)))
+            continue
+        if _is_pinned(pack, locked):
             continue
         family = book.family(pack)
         sources = {key for member in family for key in member.references}

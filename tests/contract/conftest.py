@@ -23,8 +23,8 @@ from engine.errors import Diagnostic, NoRulePackError, RulePackError
 from engine.evaluator import decision as answers
 from engine.facts import Dictionary, PatientFacts
 from engine.pack import model
-from engine.pack.book import Pack, RuleBook
-from engine.pack.source import read_source
+from engine.pack.book import Contents, Located, Pack, RuleBook
+from engine.pack.source import Source, read_source
 from server.app import Server, create_server
 from server.config import Settings
 from server.log_format import make_log
@@ -166,9 +166,9 @@ def book() -> RuleBook:
             "authors": ["A. Author"],
         }
     )
-    pack = Pack(header, "ab" * 32, {})
-    pack.references["S1"] = model.Reference(title="A label", publisher="An agency", date="2025")
-    pack.criteria["US-ESK-WP-09"] = model.Criterion.model_validate(
+    contents = Contents()
+    contents.references["S1"] = model.Reference(title="A label", publisher="An agency", date="2025")
+    contents.criteria["US-ESK-WP-09"] = model.Criterion.model_validate(
         {
             "id": "US-ESK-WP-09",
             "title": "Blood pressure",
@@ -181,6 +181,7 @@ def book() -> RuleBook:
             "confirmed": "read",
         }
     )
+    pack = Pack(header, "ab" * 32, {}, Located(Source("us/pack.yaml"), ()), lambda: contents)
     return RuleBook(dictionary, {}, {"us": pack}, "cd" * 32, "ef" * 32)
 
 

@@ -39,7 +39,7 @@ def lock(*, folder: Path, replace: bool) -> None:
         if locked.get(key, pack.digest) != pack.digest and not replace:
             message = f"`{pack.id}` {pack.header.version} is pinned to other content"
             hint = "raise the version; `--replace` is for a version that was never released"
-            faults.append(pack.located["pack", ""].fault("pack/not-locked", message, hint, ("version",)))
+            faults.append(pack.place.fault("pack/not-locked", message, hint, ("version",)))
         locked[key] = pack.digest
     if faults:
         raise RulePackError(faults)
