@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -115,10 +115,15 @@ class FactDefinition(BaseModel):
                 return self.values.get(value, value.replace("_", " "))
             case _:
                 number = str(value) if not self.scale else f"{Decimal(value).scaleb(-self.scale).normalize():f}"
-                return f"{number} {_UNIT_WORDS.get(self.unit, self.unit)}".strip() if with_unit else number
+                return f"{number} {unit_in_words(self.unit)}".strip() if with_unit else number
 
 
 _UNIT_WORDS = {"mm[Hg]": "mmHg", "a": "years", "wk": "weeks", "d": "days", "mg/d": "mg a day"}
+
+
+def unit_in_words(unit: str) -> str:
+    """Write a unit (UCUM) as a clinician reads it."""
+    return _UNIT_WORDS.get(unit, unit)
 
 
 class Constraint(BaseModel):
@@ -171,6 +176,14 @@ class Dictionary(BaseModel):
         """Give the values that request field `name` may have."""
         return tuple(next(f.values for f in self.request if f.id == name))
 
+    def with_payers(self, payers: Iterable[str]) -> Dictionary:
+        """Give the dictionary with payers of rule packs among the values of `payer_id`; a new one stands by its id."""
+        more = {payer: payer.replace("_", " ") for payer in sorted(payers)}
+        request = (
+            f.model_copy(update={"values": more | dict(f.values)}) if f.id == "payer_id" else f for f in self.request
+        )
+        return self.model_copy(update={"request": tuple(request)})
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
@@ -193,11 +206,12 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """One record of a list fact: typed field values, and whether a date of it lies in the future."""
+    """One record of a list fact: typed field values, whether a date lies in the future, and where it came from."""
 
     values: Mapping[str, Typed]
     path: str
     has_future_date: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +246,8 @@ def read_facts(
     Args:
         definitions: the data dictionary, by name.
         constraints: what cannot be, checked after every value was read on its own.
-        raw: fact name to a JSON value or to `{"value", "date", "source", "unit"}`; a list of objects for a list fact.
+        raw: fact name to a JSON value or to `{"value", "date", "source", "unit"}`; a list of objects for a list fact,
+            each alone or as `{"value", "source"}`.
         as_of: the day on which the rules are evaluated; dates are counted back from it.
         path_of: the caller's own path to a fact, for errors.
 
@@ -322,6 +337,13 @@ class _Reader:
 
     def _record(self, definition: FactDefinition, raw: object, path: str) -> TrialRecord:
         values: dict[str, Typed] = {}
+        source = ""
+        try:
+            if isinstance(raw, Mapping) and "value" in raw:
+                raw, source = _unwrap_record(raw)
+        except _MalformedError as fault:
+            self.violations.append(Violation(path, fault.code, fault.message))
+            return TrialRecord(values, path)
         if not isinstance(raw, Mapping):
             self.violations.append(Violation(path, "fact/wrong-type", "must be an object"))
             return TrialRecord(values, path)
@@ -345,7 +367,7 @@ class _Reader:
                     self.unusable.append(Unusable(definition.id, field_path, "the date lies after `as_of`"))
                 elif value is not None:
                     values[name] = value
-        return TrialRecord(values, path, has_future_date)
+        return TrialRecord(values, path, has_future_date, source)
 
     def keep_possible(self, constraints: Sequence[Constraint]) -> None:
         for constraint in constraints:
@@ -391,6 +413,16 @@ def _unwrap(raw: Mapping[object, object]) -> tuple[object, date | None, str, str
         code = "fact/wrong-type"
         raise _MalformedError(code, f"`source` and `unit` are texts of at most {MAX_TEXT} characters")
     return raw["value"], observed_on, source, unit
+
+
+def _unwrap_record(raw: Mapping[object, object]) -> tuple[object, str]:
+    if set(raw) - {"value", "source"}:
+        code = "fact/wrong-type"
+        raise _MalformedError(
+            code, "a record with a source has `value` and `source`, nothing else; its dates are fields"
+        )
+    record, _, source, _ = _unwrap(raw)
+    return record, source
 
 
 def _typed(definition: FactDefinition, raw: object, unit: str) -> Typed | None:

@@ -33,6 +33,7 @@ from engine.compiler.tighten import loosened
 from engine.compiler.witness import read_witnesses
 from engine.errors import Diagnostic, RulePackError
 from engine.pack import model
+from engine.pack.book import parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -113,15 +114,12 @@ class _Stages:
             self.options = pack.options or self.options
             self.triage = pack.triage or self.triage
             self.derived.update((d.id, d) for d in pack.derived)
-            for name, parameter in pack.parameters.items():
-                given = self.parameters.get(name)
-                current = given[0].tightened(parameter) if given else parameter
-                self.parameters[name] = (current, current.at(self.as_of))
             self.referrals += (r for r in pack.referrals if self._is_here(r.jurisdictions))
             for name, criterion in pack.criteria.items():
                 if self._is_here(criterion.jurisdictions):
                     self.criteria[name] = criterion.within(self.jurisdiction)
-        self.parameters.update((name, (p, p.at(self.as_of))) for name, p in numbers.items())
+        every = parameters_of(self.packs) | dict(numbers)
+        self.parameters = {name: (p, p.at(self.as_of)) for name, p in every.items()}
         if self.options is None or self.triage is None:
             message = f"the packs for `{self.jurisdiction}` lack an options.yaml or a triage.yaml"
             self.faults.append(self.packs[0].place.fault("pack/missing-file", message))

@@ -19,6 +19,7 @@ from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
 from engine.evaluator.sentences import count_in_words
 from engine.facts import read_facts
+from engine.pack.book import parameters_of
 from engine.pack.model import UNCONDITIONAL
 from engine.truth import disjoin, word
 
@@ -124,14 +125,14 @@ class Rehearsal:
         """Give the packs with which a case is run; a local pack has no part in the cases of others."""
         is_local = bool(self._book.packs[case.pack].header.tightens)
         book = self._book if is_local else self._book.national
-        packs_there = book.packs_for(jurisdiction, case.payer_id)
-        numbers = tuple(p.at(case.as_of) for pack in packs_there for p in pack.parameters.values())
+        packs = book.packs_for(jurisdiction, case.payer_id)
+        numbers = tuple(p.at(case.as_of) for p in parameters_of(packs).values())
         key = (is_local, jurisdiction, case.payer_id, numbers)
         if key not in self._stages:
-            packs = compile_packs(book, jurisdiction, case.payer_id, case.as_of, is_whole=True)
+            found = compile_packs(book, jurisdiction, case.payer_id, case.as_of, is_whole=True)
             name = f"cases-{len(self._stages)}"
-            chain = Chain(packs.compiled, 1, name) if self._mode == "both" else None
-            self._stages[key] = _Stage(packs, Interpreter(packs.compiled), chain)
+            chain = Chain(found.compiled, 1, name) if self._mode == "both" else None
+            self._stages[key] = _Stage(found, Interpreter(found.compiled), chain)
         return self._stages[key]
 
     def _outcome(self, case: Case, stage: _Stage) -> Outcome:

@@ -11,7 +11,7 @@ from engine.errors import NoRulePackError, Violation
 from engine.names import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from engine.errors import Diagnostic
     from engine.facts import Dictionary, FactDefinition
@@ -224,3 +224,12 @@ class RuleBook:
             ]
         entries += [p for p in self.local_packs if jurisdiction in p.header.tightens]
         return tuple({member.id: member for pack in entries for member in self.family(pack)}.values())
+
+
+def parameters_of(packs: Iterable[Pack]) -> dict[str, model.Parameter]:
+    """Give the dated numbers of packs that answer together, in their order; a local pack's tighten what they name."""
+    found: dict[str, model.Parameter] = {}
+    for pack in packs:
+        for name, parameter in pack.parameters.items():
+            found[name] = found[name].tightened(parameter) if name in found else parameter
+    return found

@@ -128,7 +128,7 @@ def _header(pack: Pack, known: _Known, today: date) -> Iterator[Diagnostic]:
         message = f"the review of `{pack.id}` was due on {due.isoformat()}"
         yield located.fault("lint/review-overdue", message, "review it and write the day", ("last_review_date",))
     dictionary = known.book.dictionary
-    places = [("serves", header.serves, "jurisdiction"), ("payer", header.payer, "payer_id")]
+    places = [("serves", header.serves, "jurisdiction")]
     places += [("jurisdictions", j, "jurisdiction") for j in header.jurisdictions]
     places += [("tightens", j, "jurisdiction") for j in header.tightens]
     for key, name, request in places:

@@ -150,7 +150,7 @@ def _assemble(
     if dictionary is None:
         return None, faults
     book = RuleBook(
-        dictionary,
+        dictionary.with_payers({p.header.payer for p in found.values() if p.header.payer}),
         drugs,
         dict(sorted(found.items())),
         canonical.digest(facts),

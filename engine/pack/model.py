@@ -326,7 +326,7 @@ class PackHeader(Model):
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     status: Literal["draft", "active", "retired"]
     serves: str = ""
-    payer: str = ""
+    payer: str = Field(default="", pattern=r"^([A-Z][A-Z0-9_]*)?$")
     standing: str = ""
     tightens: tuple[str, ...] = ()
     jurisdictions: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -20,7 +21,6 @@ from tests.property.patients import BENIGN, JURISDICTION, TODAY, Patient, Patien
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date
 
     from engine.compiler import form
     from engine.compiler.packset import PackSet
@@ -43,6 +43,7 @@ TRIALS: list[dict[str, object]] = [
     }
     for drug in ("sertraline", "venlafaxine")
 ]
+COURSE = {"treatment_phase": "maintenance", "prior_esketamine": "ongoing"}
 OPEN: dict[str, object] = {**BENIGN, "episode_start_date": "2024-06-01", "trials": TRIALS}
 URGENCY = ("emergency", "same_day", "routine")
 
@@ -216,9 +217,16 @@ def test_triage_is_provisional_while_an_input_is_missing(name: str) -> None:
 
 
 def literal_coverage(packs: PackSet, values: Mapping[str, form.Value]) -> tuple[str, set[str]]:
-    """Steps V3 to V9 of the tables."""
-    denies = [n for n, c in packs.criteria.items() if c.effect == "denies"]
-    covers = {n: c for n, c in packs.criteria.items() if c.effect == "covers"}
+    """Steps V1 to V9 of the tables."""
+    for effect, result in (("asks_approval", "prior_approval"), ("covers", "covered"), ("denies", "not_covered")):
+        rows = {n: c for n, c in packs.criteria.items() if c.effect == effect}
+        first = [n for n, c in rows.items() if c.before_status or effect == "asks_approval"]
+        for truth, status in ((True, result), (None, "insufficient_data")):
+            found = {n for n in first if values[n] is truth}
+            if found:
+                return status, found
+    denies = [n for n, c in packs.criteria.items() if c.effect == "denies" and not c.before_status]
+    covers = {n: c for n, c in packs.criteria.items() if c.effect == "covers" and not c.before_status}
     if any(values[n] is True for n in denies):
         return "not_covered", {n for n in denies if values[n] is True}
     if STATUS_OF_LEVEL[str(values["status:esketamine"])] in {"not_indicated", "not_recommended", "contraindicated"}:
@@ -252,9 +260,29 @@ def test_coverage_goes_by_the_steps_of_the_tables(payer: str) -> None:
 
 def test_coverage_is_silent_without_a_payer_and_open_for_one_without_rules() -> None:
     assert evaluate({}).decision.coverage is None
-    unknown = evaluate({}, payer="CA_PUBLIC").decision.coverage
+    unknown = evaluate({}, payer="CA_PUBLIC", as_of=date(2020, 11, 30)).decision.coverage
     assert unknown is not None
     assert (unknown.status, unknown.criteria) == ("insufficient_data", ())
+
+
+@pytest.mark.parametrize(
+    ("payer", "change", "status", "criteria"),
+    [
+        ("VA", {"age_years": 12}, "prior_approval", {"VA-02"}),
+        ("NHS", {}, "not_covered", {"UK-02"}),
+        ("NHS", {**COURSE}, "insufficient_data", {"UK-03"}),
+        ("NHS", {**COURSE, "esketamine_start_date": "2022-12-13"}, "covered", {"UK-03"}),
+        ("NHS", {**COURSE, "esketamine_start_date": "2022-12-14"}, "not_covered", {"UK-02"}),
+        ("CA_PUBLIC", {"age_years": 12}, "not_covered", {"CA-03"}),
+    ],
+)
+def test_what_a_public_payer_decided_comes_before_the_clinical_status(
+    payer: str, change: Mapping[str, object], status: str, criteria: set[str]
+) -> None:
+    coverage = evaluate(change, payer).decision.coverage
+
+    assert coverage is not None
+    assert (coverage.status, {c.id for c in coverage.criteria}) == (status, criteria)
 
 
 def test_coverage_never_changes_a_status() -> None:

@@ -126,6 +126,26 @@ def test_coverage_reads_the_payers_rows(book: RuleBook, packs: PackSet, age: int
     assert values[COVERAGE] == ("covered" if age == 18 else cover)
 
 
+def test_a_criterion_may_have_other_dates_and_a_referral_no_place_in_one_jurisdiction(tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    shutil.copytree(GOOD, rules)
+    criteria, referrals = rules / "tiny/spray/rules.yaml", rules / "tiny/referrals.yaml"
+    dated = "effective: {from: 2020-01-01}"
+    criteria.write_text(criteria.read_text().replace(dated, f"{dated}\n  effective_in: {{VA: {{from: 2021-01-01}}}}"))
+    referrals.write_text(referrals.read_text().replace("urgency: emer", "jurisdictions: [US]\n    urgency: emer"))
+    (rules / "more").mkdir()
+    header = (rules / "tiny/pack.yaml").read_text().replace("id: tiny", "id: more").replace("serves: US", "serves: VA")
+    (rules / "more/pack.yaml").write_text(header + "extends: [tiny]\n")
+    book = load_rules(rules, is_locked=False)
+    at_home, elsewhere = (compile_packs(book, each, None, DAY) for each in ("US", "VA"))
+    adult = {"age_years": 18, "trials": [{"drug": "alpha", "weeks_at_adequate_dose": 6}]}
+    days = [date(2020, 12, 31), date(2021, 1, 1)]
+    assert [_values(book, at_home, adult, d)["TINY-IND-01"] for d in days] == [True, True]
+    assert [_values(book, elsewhere, adult, d)["TINY-IND-01"] for d in days] == [False, True]
+    assert len(at_home.referrals) == 1
+    assert elsewhere.referrals == ()
+
+
 def test_a_criterion_that_is_replaced_steps_back_even_without_dates(tmp_path: Path) -> None:
     shutil.copytree(GOOD, tmp_path / "rules")
     path = tmp_path / "rules/payers/acme/coverage.yaml"

@@ -67,8 +67,11 @@ class _Sheet:
         yield f"  effect: {_effect(criterion)}"
         if criterion.options:
             yield f"  options: {', '.join(criterion.options)}"
+        if criterion.jurisdictions:
+            yield f"  only in: {', '.join(criterion.jurisdictions)}"
         yield f"  in force: {_period(criterion.effective)}"
-        packs = self._packs()
+        yield from (f"  in force in {j}: {_period(period)}" for j, period in criterion.effective_in.items())
+        packs = self._packs(criterion.jurisdictions)
         if packs is not None and name in packs.criteria:
             yield from _block("condition", English(packs, criterion.of).condition(name))
             yield from _concepts(packs, name, criterion.of)
@@ -101,12 +104,14 @@ class _Sheet:
         yield from self._readers(derived)
         yield self._case_count()
 
-    def _packs(self) -> PackSet | None:
-        """The pack's items as they are evaluated today; None for a pack that is not active."""
+    def _packs(self, jurisdictions: Sequence[str] = ()) -> PackSet | None:
+        """The pack's items as they are evaluated today where they apply; None for a pack that is not active."""
         if not self.pack.is_active:
             return None
         payer = self.pack.header.payer or None
         for jurisdiction in jurisdictions_of(self.book, self.pack.id):
+            if jurisdictions and jurisdiction not in jurisdictions:
+                continue
             return compile_packs(self.book, jurisdiction, payer, self.today, is_whole=True)
         return None
 
