@@ -18,6 +18,7 @@ from engine.compiler.packset import node_reads, referral_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from decimal import Decimal
 
     from engine.compiler.packset import PackSet
     from engine.errors import Diagnostic
@@ -99,13 +100,21 @@ def _loosening_number(
         message = f"`{name}` decides how trials are read, which a local pack cannot change"
         yield located.fault("local/loosens", message)
         return
-    after = compiled(national, {name: given.tightened(own)})
-    moves = _moves(before, after)
-    for subject, move, allowed in _watched(before, moves):
-        if move not in allowed:
-            says = "could be met by more or fewer patients" if move == "mixed" else "would loosen"
-            message = f"with {own.at(max(own.values))} for `{name}`, `{subject}` {says}"
-            yield located.fault("local/loosens", message, "a local number is stricter in every criterion that reads it")
+    tightened = given.tightened(own)
+    steps = {(given.at(day), tightened.at(day)) for day in tightened.values if day >= min(own.values)}
+    for old, new in sorted(step for step in steps if step[0] != step[1]):
+        without, with_it = (compiled(national, {name: _constant(own, value)}) for value in (old, new))
+        moves = _moves(without, with_it)
+        for subject, move, allowed in _watched(without, moves):
+            if move not in allowed:
+                says = "could be met by more or fewer patients" if move == "mixed" else "would loosen"
+                message = f"with {new} for `{name}` in place of {old}, `{subject}` {says}"
+                hint = "a local number is stricter in every criterion that reads it, on every day"
+                yield located.fault("local/loosens", message, hint)
+
+
+def _constant(parameter: model.Parameter, value: Decimal) -> model.Parameter:
+    return parameter.model_copy(update={"values": {min(parameter.values): value}})
 
 
 def _watched(packs: PackSet, moves: Mapping[str, Move]) -> Iterator[tuple[str, Move, frozenset[Move]]]:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _STRUCTURE = frozenset({"pack/missing-file", "pack/unknown-pack", "pack/cycle"})
 _FOLLOWS = frozenset(
     {
-        "cases/no-pack", "cases/none", "cases/side", "cases/subject", "lint/no-pack", "lint/placeholder", "lint/referral-words",
-        "lint/unknown-id", "pack/condition-too-deep", "pack/missing-file", "pack/missing-parameter",
+        "cases/no-pack", "cases/none", "cases/side", "cases/subject", "lint/no-pack", "lint/placeholder",
+        "lint/referral-words", "lint/unknown-id", "pack/condition-too-deep", "pack/missing-file", "pack/missing-parameter",
         "pack/unknown-name",
     }
 )  # fmt: skip
@@ -105,7 +105,6 @@ def _checks(
     if not can_compile:
         return faults
     sets = list(_compiled(book, today, faults))
-    faults += _loosening_days(book)
     if any(f.code.startswith(("pack/", "local/")) for f in faults):
         return faults
     if cases:
@@ -131,20 +130,6 @@ def _compiled(book: RuleBook, today: date, faults: list[Diagnostic]) -> Iterable
                 yield compile_packs(book, jurisdiction, payer, today, is_whole=True)
             except RulePackError as error:
                 faults += error.diagnostics
-
-
-def _loosening_days(book: RuleBook) -> Iterable[Diagnostic]:
-    """Find what a local pack's numbers loosen on any day on which they, or those that they stand for, change."""
-    for pack in book.local_packs:
-        for jurisdiction in sorted(set(pack.header.tightens) & book.jurisdictions):
-            numbers = [
-                p for each in book.packs_for(jurisdiction) for n, p in each.parameters.items() if n in pack.parameters
-            ]
-            for day in sorted({day for parameter in numbers for day in parameter.values}):
-                try:
-                    compile_packs(book, jurisdiction, None, day)
-                except RulePackError as error:
-                    yield from (f for f in error.diagnostics if f.code.startswith("local/"))
 
 
 def _plan(packs: PackSet) -> Plan:

@@ -218,10 +218,10 @@ def test_triage_is_provisional_while_an_input_is_missing(name: str) -> None:
 
 def literal_coverage(packs: PackSet, values: Mapping[str, form.Value]) -> tuple[str, set[str]]:
     """Steps V1 to V9 of the tables."""
-    for effect, result in (("asks_approval", "prior_approval"), ("covers", "covered"), ("denies", "not_covered")):
+    for effect, answer in (("asks_approval", "prior_approval"), ("covers", "covered"), ("denies", "not_covered")):
         rows = {n: c for n, c in packs.criteria.items() if c.effect == effect}
         first = [n for n, c in rows.items() if c.before_status or effect == "asks_approval"]
-        for truth, status in ((True, result), (None, "insufficient_data")):
+        for truth, status in ((True, answer), (None, "insufficient_data")):
             found = {n for n in first if values[n] is truth}
             if found:
                 return status, found
