@@ -19,9 +19,24 @@ if TYPE_CHECKING:
 
     from engine.facts import FactDefinition, PatientFacts, TrialRecord
 
-ENRICHED_TRUTHS = ("augmentation_only", "counts_as_oral_ad", "dose_reaches_minimum", "in_episode", "consistent")
+EPISODE_START = "episode_start_date"
+"""The fact by which ended trials are placed in the episode."""
+PLACED = "in_episode"
+
+ENRICHED_TRUTHS = ("augmentation_only", "counts_as_oral_ad", "dose_reaches_minimum", PLACED, "consistent")
 ENRICHED_NUMBERS = ("improvement_for_threshold",)
 ENRICHED_TEXTS = ("ingredient", "class")
+GIVEN_BY: Mapping[str, tuple[str, ...]] = {
+    "augmentation_only": ("drug",),
+    "counts_as_oral_ad": ("drug",),
+    "dose_reaches_minimum": ("max_dose_mg",),
+    PLACED: ("end_date",),
+    "consistent": (),
+    "improvement_for_threshold": ("improvement_pct",),
+    "ingredient": ("drug",),
+    "class": ("drug",),
+}
+"""The fields of a trial that have to be recorded so that each enriched field is known."""
 PARAMETERS = ("trial_response_improvement", "trial_exposure_tolerance")
 
 _INEFFECTIVE = frozenset({"nonresponse", "partial_response"})
@@ -86,14 +101,14 @@ def enrich(
         values[name] = (facts.as_of - value).days if isinstance(value, date) else value  # type: ignore[assignment]
     key = values.get("drug")
     drug = drugs.get(key) if isinstance(key, str) else None
-    began = facts.known.get("episode_start_date")
+    began = facts.known.get(EPISODE_START)
     episode_days = (facts.as_of - began.value).days if began and isinstance(began.value, date) else None
     values["ingredient"] = drug.ingredient if drug else key
     values["class"] = drug.drug_class if drug else None
     values["augmentation_only"] = drug.is_augmentation_only if drug else None
     values["counts_as_oral_ad"] = drug.counts_as_oral_ad if drug else None
     values["dose_reaches_minimum"] = _dose_reaches_minimum(values, fields["max_dose_mg"], drug)
-    values["in_episode"] = _in_episode(values, episode_days)
+    values[PLACED] = _in_episode(values, episode_days)
     consistent = not trial.has_future_date and _is_consistent(values, episode_days, parameters)
     values["consistent"] = True if consistent else None
     values["improvement_for_threshold"] = values.get("improvement_pct") if consistent else None

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engine.evaluator.decision import (
+        CoverageAnswer,
         CriterionFinding,
         Decision,
+        DocumentationItem,
         FactRead,
         OptionAnswer,
         Question,
@@ -37,12 +39,7 @@ def decision_to_json(decision: Decision, case_id: str) -> JsonObject:
             {"kind": r.kind, "urgency": r.urgency, "state": r.state, "criteria": list(r.criteria)}
             for r in decision.referrals
         ],
-        "coverage": coverage
-        and {
-            "payer_id": coverage.payer_id,
-            "status": coverage.status,
-            "criteria": _criteria(coverage.criteria),
-        },
+        "coverage": coverage and _coverage(coverage),
         "missing": _questions(decision.missing),
         "also_ask": _questions(decision.also_ask),
         "unusable": [{"fact": u.fact, "reason": u.reason} for u in decision.unusable],
@@ -75,6 +72,40 @@ def _option(option: OptionAnswer) -> JsonObject:
         "dosing": _items(option.dosing),
         "monitoring": _items(option.monitoring),
         "notes": _items(option.notes),
+    }
+
+
+def _coverage(coverage: CoverageAnswer) -> JsonObject:
+    return {
+        "payer_id": coverage.payer_id,
+        "status": coverage.status,
+        "standing": coverage.standing,
+        "criteria": _criteria(coverage.criteria),
+        "notes": _items(coverage.notes),
+        "dates": [
+            {"criterion": d.criterion, "from": d.effective_from or None, "until": d.effective_until or None}
+            for d in coverage.dates
+        ],
+        "documentation": [_documented(item) for item in coverage.documentation],
+    }
+
+
+def _documented(item: DocumentationItem) -> JsonObject:
+    told = {
+        "question": item.question,
+        "reason": item.reason,
+        "lacking": list(item.lacking),
+        "path": item.path,
+        "date": item.date,
+        "source": item.source,
+    }
+    return {
+        "fact": item.fact,
+        "label": item.label,
+        "criteria": list(item.criteria),
+        "state": item.state,
+        "value": item.value,
+        **{key: value for key, value in told.items() if value},
     }
 
 

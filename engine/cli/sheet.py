@@ -74,6 +74,8 @@ class _Sheet:
         self.is_detailed = is_detailed
         self.is_ascii = is_ascii
         self.titles = {option.option: option.title for option in decision.options}
+        noted = [option.notes for option in decision.options if option.notes]
+        self.common = [n for n in noted[0] if all(n in notes for notes in noted)] if len(noted) > 1 else []
 
     def parts(self, case: Case) -> Iterator[RenderableType]:
         """Everything, from what cannot wait to what it rests on."""
@@ -92,6 +94,10 @@ class _Sheet:
         by_name = {option.option: option for option in decision.options}
         for place, option in enumerate(decision.option_order, 1):
             yield from self._option(place, by_name[option])
+        if self.common:
+            yield Text("Notes on every option", "bold")
+            yield bullets(map(_item, self.common))
+            yield Text()
         yield from self._coverage()
         yield from self._questions("Questions, the most useful first", decision.missing)
         yield from self._questions("Also worth asking; no answer depends on it", decision.also_ask)
@@ -139,13 +145,15 @@ class _Sheet:
         findings = {finding.id: finding for finding in option.criteria}
         holding = [Text.assemble(findings[i].title, _ids([i])) for i in option.why_not if i in findings]
         yield from listed("Why not better", holding)
+        idle = [f for f in option.criteria if _is_idle(f)]
         for side, words in _SIDES.items():
-            yield from self._argument(words, [f for f in option.criteria if f.side == side])
+            yield from self._argument(words, [f for f in option.criteria if f.side == side and f not in idle])
+        yield from listed("Looked at and not met", map(self._finding, idle))
         yield from listed("Plan", map(_item, option.plan))
         yield from listed("Dosing", map(_item, option.dosing))
         yield from listed("Monitoring", map(_item, option.monitoring))
-        if self.is_detailed:
-            yield from listed("Notes", map(_item, option.notes))
+        reported = [self._finding(f) for f in option.criteria if f.effect == "reports"]
+        yield from listed("Notes", [*reported, *(_item(n) for n in option.notes if n not in self.common)])
         yield Text()
 
     def _argument(self, words: str, findings: Sequence[CriterionFinding]) -> Iterator[RenderableType]:
@@ -156,9 +164,9 @@ class _Sheet:
         yield from listed(words, [*map(self._finding, shown), *more])
 
     def _finding(self, finding: CriterionFinding) -> RenderableType:
-        text = _because(finding)
         if not self.is_detailed:
-            return text
+            return _because(finding, _caveat(finding))
+        text = _because(finding)
         lines = [text]
         read = [f"{f.label}: {_value(f.value, f.date, f.source)}" for f in finding.facts]
         if read:
@@ -176,8 +184,7 @@ class _Sheet:
         yield Text.assemble((f"Coverage by {coverage.payer_id}: ", "bold"), (_words(coverage.status), "bold"))
         yield from standing_lines(coverage)
         yield bullets(self._finding(finding) for finding in coverage.criteria)
-        if self.is_detailed:
-            yield from listed("Notes", map(_item, coverage.notes))
+        yield from listed("Notes", map(_item, coverage.notes))
         awaited = {question.fact for question in self.decision.missing if "coverage" in question.purposes}
         yield from checklist(coverage.documentation, awaited, is_ascii=self.is_ascii)
         yield Text()
@@ -243,10 +250,23 @@ def _ids(ids: Iterable[str]) -> tuple[str, str]:
     return f" [{', '.join(ids)}]", "dim"
 
 
-def _because(finding: CriterionFinding) -> Text:
+def _because(finding: CriterionFinding, caveat: str = "") -> Text:
     visit = " This concerns today's visit only." if finding.visit_level else ""
     title = "" if finding.truth == "met" else f"{finding.title}: "
-    return Text.assemble(title, printable(finding.because), visit, _ids([finding.id]))
+    return Text.assemble(title, printable(finding.because), visit, (caveat, "dim"), _ids([finding.id]))
+
+
+def _caveat(finding: CriterionFinding) -> str:
+    """What weakens a statement that holds: how far its source was read, and what is contested."""
+    if finding.truth != "met":
+        return ""
+    source = "" if finding.confirmed in _READ else f" (source {finding.confirmed})"
+    return f"{source} Contested: {finding.contested}" if finding.contested else source
+
+
+def _is_idle(finding: CriterionFinding) -> bool:
+    """Whether it would have spoken for the option, is not met and decides nothing, such as another indication."""
+    return finding.side == "against" and finding.truth == "not_met" and not finding.is_reported
 
 
 def _item(item: ShownItem) -> Text:

@@ -36,6 +36,7 @@ class Account:
         self._read: dict[str, answer.FactRead] = {}
         self._leaves_of: dict[str, tuple[str, ...]] = {}
         self._lapsed = {n for n in self.packs.periods if self.environment[in_force(n)] is not True}
+        self._lapsed |= {c.replaces for n, c in self.packs.criteria.items() if c.replaces and n not in self._lapsed}
 
     def truth(self, name: str) -> Truth:
         """Give the truth of a true-or-false node; None is unknown."""
@@ -43,7 +44,7 @@ class Account:
         return value if value is True or value is False else None
 
     def is_in_force(self, name: str) -> bool:
-        """Say whether a criterion or referral is in force on the day of the evaluation."""
+        """Say whether a criterion or referral is in force on the day of the evaluation, and no other took its place."""
         return name not in self._lapsed
 
     def concepts(self, name: str) -> set[str]:

@@ -21,6 +21,7 @@ Status: TypeAlias = Literal[
 
 ReferralState: TypeAlias = Literal["required", "unresolved"]
 Side: TypeAlias = Literal["for", "against", "cautioning", "unresolved", "informing"]
+DocumentationState: TypeAlias = Literal["documented", "self_reported", "stated", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +120,62 @@ class Referral:
 
 
 @dataclass(frozen=True, slots=True)
+class CriterionDates:
+    """From which day on a criterion of a payer is in force, and until which; ISO, empty where the copy gives none."""
+
+    criterion: str
+    effective_from: str
+    effective_until: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentationItem:
+    """A fact that a payer's criteria rest on, or one record of a list, and how it is evidenced.
+
+    Attributes:
+        fact: its name.
+        label: words for it.
+        criteria: the ids of the payer's criteria in force that rest on it.
+        state: `documented` if a record or a source came with it; `self_reported` if the patient said it; `stated`
+            without either; `missing` if it is not known or cannot be used.
+        value: its value as text, with its unit; None while nothing usable came.
+        question: what to ask; empty unless it is missing.
+        reason: why what came, or a part of it, cannot be used. Holds no patient data.
+        lacking: what is not recorded of a record and keeps a criterion from being judged, in words.
+        path: the caller's own path to it.
+        date: when it was observed (ISO), empty if not given; the days of a record stand in its value.
+        source: where it came from; empty if not given.
+
+    """
+
+    fact: str
+    label: str
+    criteria: tuple[str, ...]
+    state: DocumentationState
+    value: str | None
+    question: str = ""
+    reason: str = ""
+    lacking: tuple[str, ...] = ()
+    path: str = ""
+    date: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CoverageAnswer:
-    """What the payer's rules say about esketamine; never part of the clinical status."""
+    """What the payer's rules say about esketamine; never part of the clinical status.
+
+    `standing` says what those rules are a copy of, `dates` when each criterion listed is in force, `documentation` what
+    the criteria in force rest on.
+    """
 
     payer_id: str
     status: Literal["covered", "not_covered", "not_met", "prior_approval", "insufficient_data"]
     criteria: tuple[CriterionFinding, ...]
     notes: tuple[ShownItem, ...]
+    standing: str = ""
+    dates: tuple[CriterionDates, ...] = ()
+    documentation: tuple[DocumentationItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

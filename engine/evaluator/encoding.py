@@ -1,7 +1,8 @@
 """Canonical bytes of what an evaluation read and answered: what a log keeps, and what a replay compares.
 
-The decision and its explanation are two encodings. The decision holds of each criterion only its id, truth and side, so
-another wording of a finding is a difference of the explanation alone. All bytes are those of `engine.canonical.encode`.
+The decision and its explanation are two encodings. The decision holds of each criterion only its id, truth and side,
+and of what a payer's criteria rest on only fact and state, so another wording is a difference of the explanation
+alone. All bytes are those of `engine.canonical.encode`.
 """
 
 from __future__ import annotations
@@ -25,18 +26,26 @@ if TYPE_CHECKING:
 
 
 def encode_decision(decision: Decision) -> bytes:
-    """Encode a decision; of each option, of triage and of coverage its criteria are triples of id, truth and side."""
+    """Encode a decision.
+
+    Of each option, of triage and of coverage its criteria are triples of id, truth and side; of coverage its
+    documentation is pairs of fact and state.
+    """
     kept = canonical.fields_of(decision)
     kept["options"] = [_outlined(option, option.criteria) for option in decision.options]
     kept["triage"] = _outlined(decision.triage, decision.triage.criteria)
     if decision.coverage is not None:
-        kept["coverage"] = _outlined(decision.coverage, decision.coverage.criteria)
+        kept["coverage"] = {
+            **_outlined(decision.coverage, decision.coverage.criteria),
+            "documentation": [(item.fact, item.state) for item in decision.coverage.documentation],
+        }
     return canonical.encode_typed(kept)
 
 
 def encode_explanation(decision: Decision) -> bytes:
     """Encode the argument: every finding of every option, of triage and of coverage, with its words.
 
+    Where a payer was asked for, what its criteria rest on stands beside them, whole.
     Written out by hand: options share findings and findings share facts, and each is put into words once.
     """
     made: dict[int, str] = {}
@@ -51,21 +60,21 @@ def encode_explanation(decision: Decision) -> bytes:
         return f"[{','.join(texts)}]"
 
     options = sorted(decision.options, key=lambda option: option.option)
-    coverage = decision.coverage.criteria if decision.coverage else ()
+    kept: dict[str, object] = {
+        "coverage": decision.coverage.criteria if decision.coverage else (),
+        "options": {option.option: option.criteria for option in options},
+        "triage": decision.triage.criteria,
+    }
+    documentation = ""
+    if decision.coverage is not None:
+        kept["documentation"] = decision.coverage.documentation
+        documentation = f'"documentation":{canonical.encode_typed(decision.coverage.documentation).decode()},'
     text = (
-        f'{{"coverage":{listed(coverage)},'
+        f'{{"coverage":{listed(decision.coverage.criteria if decision.coverage else ())},{documentation}'
         f'"options":{{{",".join(f"{quote(o.option)}:{listed(o.criteria)}" for o in options)}}},'
         f'"triage":{listed(decision.triage.criteria)}}}'
     )
-    if unicodedata.is_normalized("NFC", text):
-        return text.encode()
-    return canonical.encode(
-        {
-            "coverage": coverage,
-            "options": {option.option: option.criteria for option in options},
-            "triage": decision.triage.criteria,
-        }
-    )
+    return text.encode() if unicodedata.is_normalized("NFC", text) else canonical.encode(kept)
 
 
 def encode_facts(facts: PatientFacts, definitions: Mapping[str, FactDefinition]) -> bytes:
@@ -90,6 +99,7 @@ def encode_facts(facts: PatientFacts, definitions: Mapping[str, FactDefinition])
                     {
                         "values": {f: _plain(v, fields[name][f]) for f, v in r.values.items()},
                         "has_future_date": r.has_future_date,
+                        **({"source": r.source} if r.source else {}),
                     }
                     for r in records
                 ]
@@ -196,6 +206,7 @@ def _facts_of(data: Any, definitions: Mapping[str, FactDefinition]) -> PatientFa
                 {field: _typed(value, fields[field]) for field, value in item["values"].items()},
                 "",
                 item["has_future_date"],
+                item.get("source", ""),
             )
             for item in items
         )

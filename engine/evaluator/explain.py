@@ -23,16 +23,18 @@ from engine.compiler.packset import (
 from engine.evaluator import decision as answer
 from engine.evaluator import sentences
 from engine.evaluator.account import Account
+from engine.evaluator.documentation import Documentation
 from engine.evaluator.findings import Findings
 from engine.evaluator.layout import RANK, Layout
 from engine.evaluator.questions import Questions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from engine.evaluator.reach import Explorer, OptionReach
+    from engine.evaluator.reach import Explorer
+    from engine.evaluator.search import OptionReach
     from engine.facts import PatientFacts
-    from engine.pack.model import Criterion, ReferralRule
+    from engine.pack.model import Criterion, IndicationGroup, ReferralRule
 
 _URGENCY = {"emergency": 0, "same_day": 1, "routine": 2}
 _OPEN_STATUSES = frozenset({"eligible", "eligible_with_precautions", "deferred"})
@@ -80,16 +82,17 @@ class _Ledger:
         )
         options = {o.id: self._option(o.id, reach[o.id]) for o in account.packs.options}
         missing, also_ask = self.questions.questions(reach)
+        unusable = self._unusable()
         return answer.Decision(
             as_of=account.facts.as_of.isoformat(),
             jurisdiction=account.packs.jurisdiction,
             options=tuple(options.values()),
             triage=self._triage(),
             referrals=self._referrals(),
-            coverage=self._coverage(),
+            coverage=self._coverage(unusable),
             missing=missing,
             also_ask=also_ask,
-            unusable=self._unusable(),
+            unusable=unusable,
             changes_on=None,
             option_order=self._order({o: a.status for o, a in options.items()}),
             packs=account.layout.identities,
@@ -150,23 +153,30 @@ class _Ledger:
             contradicted = contradicted or self.account.rests_on_contradiction(f"indicated:{option}")
         if contradicted:
             yield from dict.fromkeys(d.unknown_if.report for d in self.account.packs.derived.values() if d.unknown_if)
-        already = {group.not_met, group.unknown} if group else set()
+        already = self._concluded(group, level, is_against=is_against)
         for name, criterion in self.account.layout.informing[option]:
-            if criterion.effect == "reports" and self._is_report_due(name, criterion, option, status, level, already):
+            if criterion.effect == "reports" and self._is_report_due(name, criterion, option, status, already):
                 yield name
 
-    def _is_report_due(
-        self, name: str, criterion: Criterion, option: str, status: str, level: str, already: set[str]
-    ) -> bool:
+    @staticmethod
+    def _concluded(group: IndicationGroup | None, level: str, *, is_against: bool) -> set[str]:
+        """What the indications of an option conclude together, where that decides."""
+        if group is not None and level == "insufficient_data":
+            return {group.unknown}
+        if group is not None and level == "not_indicated_indication" and is_against:
+            return {group.not_met}
+        return set()
+
+    def _is_report_due(self, name: str, criterion: Criterion, option: str, status: str, already: set[str]) -> bool:
         if not self.account.is_in_force(name) or (criterion.at and status not in criterion.at):
             return False
         truth = True if criterion.when == "always" and name not in self.account.values else self.account.truth(name)
         if (truth is None) is not (criterion.shown_if == "unknown") or truth is False:
             return False
-        if criterion.beside:
-            if not already & set(criterion.beside) or level != "insufficient_data":
-                return False
-            wanted = set(self.account.packs.reads.get(name, ()))
+        if criterion.beside and not already & set(criterion.beside):
+            return False
+        if criterion.beside and criterion.shown_if == "unknown":
+            wanted = self.account.concepts(name)
             undecided = (n for n, c in self.account.layout.by_option[option] if c.effect == "indicates")
             return any(self.account.truth(n) is None and wanted & self.account.concepts(n) for n in undecided)
         return True
@@ -234,20 +244,32 @@ class _Ledger:
         absent = (f for rule in rules for f in self.questions.behind_unknown(referral_node(rule)))
         return sentences.unknown(self.account.label(fact) for fact in absent)
 
-    def _coverage(self) -> answer.CoverageAnswer | None:
-        if not self.account.packs.payer_id:
+    def _coverage(self, unusable: Sequence[answer.UnusableInput]) -> answer.CoverageAnswer | None:
+        packs = self.account.packs
+        if not packs.payer_id:
             return None
         result = str(self.account.values[COVERAGE])
         findings = tuple(self.findings.finding(n, is_reported=True) for n in self._coverage_reported(result))
+        theirs = {n: c for pack in packs.packs if pack.header.payer for n, c in pack.criteria.items()}
         notes = tuple(
             self.findings.shown(n, c)
-            for n, c in self.account.packs.criteria.items()
-            if c.effect == "shows" and self.account.packs.pack_of(n).header.payer and self.findings.is_shown(n, c)
+            for n, c in packs.criteria.items()
+            if c.effect == "shows" and n in theirs and self.findings.is_shown(n, c)
         )
-        return answer.CoverageAnswer(self.account.packs.payer_id, result, findings, notes)  # type: ignore[arg-type]
+        listed = [*(f.id for f in findings), *(n.id for n in notes)]
+        return answer.CoverageAnswer(
+            payer_id=packs.payer_id,
+            status=result,  # type: ignore[arg-type]
+            criteria=findings,
+            notes=notes,
+            standing=" ".join(p.header.standing for p in packs.packs if p.header.payer) or sentences.NO_COPY,
+            dates=tuple(_dates(packs.criteria[n]) for n in listed if n in theirs),
+            documentation=Documentation(self.account, unusable).items(),
+        )
 
     def _coverage_reported(self, result: str) -> Iterator[str]:
         step = next((n for n, _ in self._coverage_steps() if self.account.truth(n) is True), "")
+        approvals = [n for n, c in self.account.packs.criteria.items() if c.effect == "asks_approval"]
         denies = [n for n, c in self.account.packs.criteria.items() if c.effect == "denies"]
         covers = [n for n, c in self.account.packs.criteria.items() if c.effect == "covers"]
         withholds = [n for n, c in self.account.packs.criteria.items() if c.effect == "withholds"]
@@ -259,7 +281,7 @@ class _Ledger:
         if result == "not_met":
             yield from (n for n in covers if self.account.is_in_force(n))
             return
-        for name in (*denies, *covers):
+        for name in (*approvals, *denies, *covers):
             if name in read and (
                 self.account.truth(name) is wanted or (wanted is None and self.account.truth(name) is True)
             ):
@@ -315,3 +337,8 @@ class _Ledger:
         if criterion.effect != "shows" or status not in _OPEN_STATUSES:
             return None
         return {"dosing": "dosing", "monitoring": "monitoring", "warning": "monitoring", "note": "notes"}[criterion.as_]
+
+
+def _dates(criterion: Criterion) -> answer.CriterionDates:
+    begins, ends = criterion.effective.from_, criterion.effective.until
+    return answer.CriterionDates(criterion.id, begins.isoformat() if begins else "", ends.isoformat() if ends else "")

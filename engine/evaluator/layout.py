@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from engine.compiler import form
 from engine.compiler.levels import LEVELS, level_of
+from engine.compiler.packset import node_reads
 from engine.evaluator import decision as answer
 from engine.evaluator import sentences
+from engine.trials import PLACED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,10 +81,15 @@ class Layout:
             node = self.packs.nodes[current]
             if isinstance(node, form.EvidenceNode | form.CountNode):
                 return None
-            if current in self.book.facts:
-                found[current] = None
+            if fact := self.fact_of(current):
+                found[fact] = None
             queue = [*self.packs.reads[current], *queue]
         return tuple(found)
+
+    def fact_of(self, node: str) -> str:
+        """Give the input fact that a node holds or compares with a fixed day; empty for any other node."""
+        fact, _ = self.packs.dates.get(node, (node, None))
+        return fact if fact in self.book.facts else ""
 
     @cached_property
     def undeciding(self) -> Mapping[str, tuple[tuple[str, Criterion], ...]]:
@@ -100,6 +107,17 @@ class Layout:
         """For each list, the nodes that say whether a record counts."""
         counts = [n for n in self.packs.nodes.values() if isinstance(n, form.CountNode)]
         return {name: tuple(n.where for n in counts if n.records == name) for name in self.packs.compiled.records}
+
+    @cached_property
+    def record_nodes(self) -> Mapping[str, Mapping[str, form.Node]]:
+        """For each list, the nodes of one of its records by name."""
+        return {name: {node.name: node for node in graph.nodes} for name, graph in self.packs.compiled.records.items()}
+
+    @cached_property
+    def placed_counts(self) -> frozenset[str]:
+        """The counts of records that have to lie in the current episode."""
+        counts = [n for n in self.packs.nodes.values() if isinstance(n, form.CountNode)]
+        return frozenset(n.name for n in counts if PLACED in _behind(self.record_nodes[n.records], n.where))
 
     @cached_property
     def places(self) -> Mapping[str, int]:
@@ -134,3 +152,14 @@ class Layout:
     def list_facts(self) -> Mapping[str, str]:
         """For each count, the list it counts over."""
         return {n.name: n.records for n in self.packs.nodes.values() if isinstance(n, form.CountNode)}
+
+
+def _behind(nodes: Mapping[str, form.Node], name: str) -> set[str]:
+    found: set[str] = set()
+    queue = [name]
+    while queue:
+        current = queue.pop()
+        if current not in found:
+            found.add(current)
+            queue += node_reads(nodes[current])
+    return found

@@ -77,12 +77,12 @@ class Questions:
             case form.EvidenceNode() if self.account.values[name] is None:
                 for source in node.sources:
                     if self.account.environment.get(source.node) is None:
-                        yield from self._absent(source.node)
+                        yield from self.behind_unknown(source.node)
             case form.ConditionNode():
                 criterion = self.account.packs.criteria.get(name)
                 if criterion is not None and criterion.needs:
                     for need in criterion.needs:
-                        yield from self._absent(need)
+                        yield from self.behind_unknown(need)
                 elif self.account.values[name] is None and not (
                     node.unknown_if and self.account.truth(node.unknown_if) is True
                 ):
@@ -99,7 +99,7 @@ class Questions:
             case form.Not(part):
                 yield from self._absent_parts(part)
             case form.Compare(node) | form.OneOf(node) | form.Holds(node):
-                yield from self._absent(node)
+                yield from self.behind_unknown(node)
             case _:
                 return
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -164,10 +164,20 @@ def _observed(fact: Sourced) -> dict[str, object]:
     if fact.date:
         observed["date"] = fact.date
     if fact.sources:
-        observed["source"] = ", ".join(fact.sources[:SOURCES_SHOWN])[:MAX_TEXT]
+        observed["source"] = _told(fact.sources)
     return observed
 
 
 def _trials(fact: Sourced) -> list[object]:
     trials = fact.value if isinstance(fact.value, list) else []
-    return [{name: value for name, value in trial.items() if name not in _ABOUT_A_TRIAL} for trial in trials]
+    return [
+        {
+            "value": {name: value for name, value in trial.items() if name not in _ABOUT_A_TRIAL},
+            "source": _told(trial.get("sources", ())),
+        }
+        for trial in trials
+    ]
+
+
+def _told(sources: Sequence[str]) -> str:
+    return ", ".join(sources[:SOURCES_SHOWN])[:MAX_TEXT]

@@ -159,6 +159,24 @@ class _Opened:
     def coverage(self) -> tuple[Mapping[str, Any], ...]:
         return tuple(self._explanation["coverage"])
 
+    @property
+    def standing(self) -> str:
+        """What the payer's rules are a copy of; empty where that was not logged."""
+        return str(self.decision["coverage"].get("standing", ""))
+
+    @property
+    def dates(self) -> tuple[Mapping[str, str], ...]:
+        return tuple(self.decision["coverage"].get("dates", ()))
+
+    @property
+    def documentation(self) -> tuple[Mapping[str, Any], ...]:
+        """What the payer's criteria rest on; none where no payer was asked for."""
+        return tuple(self._explanation.get("documentation", ()))
+
+    @property
+    def awaited(self) -> frozenset[str]:
+        return frozenset(q["fact"] for q in self.decision["missing"] if "coverage" in q["purposes"])
+
     @cached_property
     def _explanation(self) -> Mapping[str, Any]:
         explanation: Mapping[str, Any] = json.loads(self.logged.explanation)

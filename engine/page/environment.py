@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 T = TypeVar("T")
@@ -70,11 +70,11 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-@lru_cache(maxsize=1)
-def environment() -> Environment:
-    """Give the environment in which every page is written."""
+@lru_cache(maxsize=2)
+def environment(package: str = "engine.page") -> Environment:
+    """Give the environment in which every page is written: of a package's own templates, and of those beside this."""
     made = Environment(
-        loader=PackageLoader("engine.page"),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("engine.page")]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_visible,

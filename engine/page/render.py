@@ -169,6 +169,11 @@ class Case:
         """The criteria behind the payer's answer; none without a payer."""
         return self._entries("p", self.decision.coverage.criteria if self.decision.coverage else ())
 
+    @property
+    def awaited(self) -> frozenset[str]:
+        """The missing facts that the payer's answer waits for."""
+        return frozenset(q.fact for q in self.decision.missing if "coverage" in q.purposes)
+
     def _entries(self, prefix: str, findings: Sequence[CriterionFinding]) -> tuple[Entry, ...]:
         return tuple(
             Entry(f"{self.anchor}-{prefix}{number}", f, is_deciding=False) for number, f in enumerate(findings, 1)

@@ -10,8 +10,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
-from engine.compiler.packset import node_reads
 from engine.evaluator.inputs import prepare
+from engine.evaluator.records import lacking
+from engine.trials import EPISODE_START
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,17 +24,6 @@ if TYPE_CHECKING:
     from engine.pack.book import RuleBook
 
 TRIALS = "trials"
-EPISODE_START = "episode_start_date"
-_GIVEN_BY: Mapping[str, tuple[str, ...]] = {
-    "ingredient": ("drug",),
-    "class": ("drug",),
-    "augmentation_only": ("drug",),
-    "counts_as_oral_ad": ("drug",),
-    "dose_reaches_minimum": ("max_dose_mg",),
-    "in_episode": ("end_date",),
-    "improvement_for_threshold": ("improvement_pct",),
-}
-"""The fields of a trial on which each enriched field rests."""
 
 LANE = 52
 AXIS = 24
@@ -149,7 +139,7 @@ class _Reader:
             if concluded.get(name) is True and (criterion.gives == "unknown") is (counts == "unknown"):
                 yield criterion.title
         if counts == "unknown":
-            absent = dict.fromkeys(self._absent(self.where, position))
+            absent = dict.fromkeys(self._absent(position))
             if absent:
                 yield f"not recorded: {', '.join(absent)}"
 
@@ -170,21 +160,10 @@ class _Reader:
             and self.concluded[earlier].get(self.where) is True
         )
 
-    def _absent(self, name: str, position: int) -> Iterator[str]:
-        """The labels of what is not recorded and leaves a node of one trial unknown."""
-        node, given = self.graph.get(name), self.inputs[position]
-        if node is None or isinstance(node, form.FactNode):
-            if given.get(name) is None:
-                yield from self._unrecorded(name, given)
-        elif self.concluded[position].get(name) is None:
-            for read in node_reads(node):
-                yield from self._absent(read, position)
-
-    def _unrecorded(self, name: str, given: Mapping[str, form.Value]) -> Iterator[str]:
-        fields = [f for f in _GIVEN_BY.get(name, (name,)) if f in self.fields and given.get(f) is None]
-        yield from (self.fields[f].label for f in fields)
-        if name == "in_episode" and not fields:
-            yield self.book.facts[EPISODE_START].label
+    def _absent(self, position: int) -> Iterator[str]:
+        """Give the labels of what is not recorded and keeps a trial from being judged."""
+        for name in lacking(self.graph, self.where, self.inputs[position], self.concluded[position]):
+            yield self.fields[name].label if name in self.fields else self.book.facts[name].label
 
 
 def _counting(packs: PackSet) -> Iterator[str]:

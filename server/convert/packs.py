@@ -43,6 +43,7 @@ def write_pack(pack: Pack) -> packs_pb2.RulePack:
         status=packs_pb2.PackStatus.Value(f"PACK_STATUS_{header.status.upper()}"),
         serves=header.serves,
         payer_id=header.payer,
+        standing=header.standing,
         jurisdictions=header.jurisdictions,
         extends=header.extends,
         effective_start=_day(header.effective_period.start),

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from engine import canonical
 from engine.errors import EntryNotFoundError
-from engine.evaluator.agree import Evaluator
+from engine.evaluator.agree import SEMANTICS_VERSION, Evaluator
 from engine.ledger import entry
 from engine.ledger.body import BlobKind, DecisionError, Tombstone, write_body
 from engine.ledger.decisions import LogView
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 PATIENTS = Path(__file__).parents[2] / "examples" / "patients"
 MOMENT = datetime(2025, 6, 2, 8, 30, tzinfo=UTC)
 CALLER = CallerPart("ehr", "evaluator", "treatment", "ipv4:127.0.0.1", "r-1", EVALUATE, 0, "OK")
-MANIFEST = Blob(BlobKind.ENGINE_MANIFEST, b'{"semantics_version":"1"}', "engine")
+MANIFEST = Blob(BlobKind.ENGINE_MANIFEST, canonical.encode({"semantics_version": SEMANTICS_VERSION}), "engine")
 SCHEMA = Blob(BlobKind.SCHEMA, b"a schema", "schema")
 
 

@@ -15,7 +15,7 @@ from engine.cli.cases import Expected, disagreements
 from engine.cli.invocation import FAULT, GOOD, INTEGRITY, PROVISIONAL, USAGE, worst
 from engine.cli.root import root
 from engine.errors import ChainFault, EnginesDisagree
-from engine.evaluator.agree import Evaluator
+from engine.evaluator.agree import SEMANTICS_VERSION, Evaluator
 from engine.pack.load import load_rules
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def book() -> RuleBook:
 @pytest.fixture
 def run(book: RuleBook, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Give a function that runs the command; the rules are loaded once for all of them."""
-    monkeypatch.setattr("engine.pack.load.load_rules", lambda _folder, **_options: book)
+    monkeypatch.setattr("engine.pack.load.load_rules", lambda *_folders, **_options: book)
 
     def call(*arguments: str, text: str | bytes = "", options: tuple[str, ...] = OPTIONS) -> Result:
         return CliRunner().invoke(root, [*arguments, *options], input=text)
@@ -167,7 +167,7 @@ def test_without_rules_the_command_says_where_it_looked(tmp_path: Path, monkeypa
 def test_both_engines_run_unless_told_otherwise(run: Run) -> None:
     result = run("evaluate", CLEAR, "--format", "json", options=OPTIONS[:3])
 
-    assert json.loads(result.stdout)["engines"] == {"mode": "both", "agree": True, "version": "1"}
+    assert json.loads(result.stdout)["engines"] == {"mode": "both", "agree": True, "version": SEMANTICS_VERSION}
 
 
 @pytest.mark.parametrize("arguments", [(), ("evaluate",), ("explain",), ("cases",)])

@@ -77,6 +77,8 @@ _SAME = [
     (answers.TriageAnswer, decision_pb2.TriageAnswer.DESCRIPTOR),
     (answers.Referral, decision_pb2.Referral.DESCRIPTOR),
     (answers.CoverageAnswer, decision_pb2.CoverageAnswer.DESCRIPTOR),
+    (answers.CriterionDates, decision_pb2.CriterionDates.DESCRIPTOR),
+    (answers.DocumentationItem, decision_pb2.DocumentationItem.DESCRIPTOR),
     (answers.Question, decision_pb2.Question.DESCRIPTOR),
     (answers.UnusableInput, decision_pb2.UnusableInput.DESCRIPTOR),
     (answers.ChangeDate, decision_pb2.ChangeDate.DESCRIPTOR),

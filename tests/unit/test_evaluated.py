@@ -97,6 +97,8 @@ def test_the_fast_encodings_give_the_bytes_of_the_strict_one(book: RuleBook) -> 
     outline = json.loads(canonical.encode(decision))
     for answer in (*outline["options"], outline["triage"], outline["coverage"]):
         answer["criteria"] = [[c["id"], c["truth"], c["side"]] for c in answer["criteria"]]
+    documentation = outline["coverage"]["documentation"]
+    outline["coverage"]["documentation"] = [[item["fact"], item["state"]] for item in documentation]
 
     assert evaluated.decision == canonical.encode(outline)
     assert evaluated.explanation == canonical.encode(explained(decision))
@@ -132,7 +134,10 @@ def test_facts_are_read_back_from_their_bytes(book: RuleBook) -> None:
         "madrs_total": {"value": 31, "date": "2025-05-30", "source": "Observation/1"},
         "sbp_mmHg": 900,
         "dbp_mmHg": 80,
-        "trials": [{"drug": "sertraline", "start_date": "2025-01-10", "end_date": "2026-01-01"}],
+        "trials": [
+            {"drug": "sertraline", "start_date": "2025-01-10", "end_date": "2026-01-01"},
+            {"value": {"drug": "venlafaxine"}, "source": "MedicationRequest/1"},
+        ],
     }
     facts = read_facts(book.facts, book.dictionary.constraints, given, date(2025, 6, 2))
     read = decode_facts(encode_facts(facts, book.facts), book.facts)
@@ -141,6 +146,7 @@ def test_facts_are_read_back_from_their_bytes(book: RuleBook) -> None:
     assert {n: s.value for n, s in read.known.items()} == {n: s.value for n, s in facts.known.items()}
     assert read.records["trials"][0].values == facts.records["trials"][0].values
     assert read.records["trials"][0].has_future_date
+    assert [record.source for record in read.records["trials"]] == ["", "MedicationRequest/1"]
     assert read.unusable == facts.unusable != ()
 
 
@@ -205,4 +211,5 @@ def explained(decision: Decision) -> dict[str, object]:
         "options": {o.option: o.criteria for o in decision.options},
         "triage": decision.triage.criteria,
         "coverage": coverage.criteria if coverage else (),
+        **({"documentation": coverage.documentation} if coverage else {}),
     }

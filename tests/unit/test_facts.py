@@ -242,6 +242,37 @@ def test_a_date_of_the_future_marks_its_trial() -> None:
     assert not read({"trials": [{"end_date": "2025-06-02"}]}).records["trials"][0].has_future_date
 
 
+def test_a_record_may_say_where_it_came_from() -> None:
+    given = [{"value": {"drug": "sertraline"}, "source": "MedicationRequest/1"}, {"value": {}}, {"drug": "venlafaxine"}]
+    records = read({"trials": given}).records["trials"]
+
+    assert [(r.values.get("drug"), r.source) for r in records] == [
+        ("sertraline", "MedicationRequest/1"),
+        (None, ""),
+        ("venlafaxine", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"value": {"drug": "sertraline"}, "date": "2025-01-10"},
+        {"value": {"drug": "sertraline"}, "drug": "sertraline"},
+        {"value": {"drug": "sertraline"}, "source": 1},
+        {"value": {"drug": "sertraline"}, "source": "x" * 201},
+        {"value": None, "source": "MedicationRequest/1"},
+        {"value": [], "source": "MedicationRequest/1"},
+        {"source": "MedicationRequest/1"},
+    ],
+)
+def test_a_record_with_a_source_is_a_record_and_a_short_text(record: object) -> None:
+    with pytest.raises(FactError) as caught:
+        read({"trials": [record]})
+
+    (violation,) = caught.value.violations
+    assert violation.path in {"facts.trials[0]", "facts.trials[0].source"}
+
+
 # Numbers and units
 
 

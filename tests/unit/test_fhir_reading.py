@@ -53,6 +53,7 @@ def test_what_is_read_can_be_given() -> None:
     assert facts.known["sbp_mmHg"].value == 131
     assert facts.known["sbp_mmHg"].source == "Observation/b"
     assert facts.records["trials"][0].values["drug"] == "sertraline"
+    assert facts.records["trials"][0].source == "MedicationRequest/r"
     assert not facts.unusable
 
 

@@ -62,6 +62,7 @@ def test_only_active_packs_serve_a_jurisdiction(rules: Path) -> None:
     shutil.copytree(rules / "payers/acme", rules / "draft")
     text = (rules / "draft/pack.yaml").read_text(encoding="utf-8")
     text = text.replace("payer-acme", "europe").replace("payer: ACME", "serves: EU").replace("active", "draft")
+    text = text.replace("standing: A made-up policy.\n", "")
     (rules / "draft/pack.yaml").write_text(text, encoding="utf-8")
     _swap(rules / "draft/coverage.yaml", "PAY-ACME-01", "EU-01")
     assert load_rules(rules).jurisdictions == {"US"}

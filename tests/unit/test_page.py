@@ -284,6 +284,8 @@ def test_time_coverage_and_unusable_inputs_have_their_own_places(emergency: Deci
     assert "Inputs that came but cannot be used" in text
     assert "facts.phq9_total" in text
     assert "Coverage by CAREFIRST Not covered" in text
+    assert "Undated third-party copy, not the payer's present policy." in text
+    assert "In force PAY-CF-02 undated" in text
     assert "never enters the clinical status" in text
     assert "On 2025-06-03 the same facts make Esketamine nasal spray Insufficient data , because of the age of:" in text
     assert "On 2025-01-21 the same facts make Esketamine nasal spray Eligible" in read(("A", dated)).text

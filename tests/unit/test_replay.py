@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.errors import ChainFault, EntryNotFoundError, IntegrityError
+from engine.evaluator.agree import SEMANTICS_VERSION
 from engine.evaluator.chain import Chain
 from engine.ledger.body import BlobKind, Feedback, write_body
 from engine.ledger.entry import Kind
@@ -48,7 +49,7 @@ pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 COMMITMENT_OFFSET = 293
-OTHER_ENGINE = Blob(BlobKind.ENGINE_MANIFEST, b'{"semantics_version":"1","x":"another build"}', "engine")
+OTHER_ENGINE = Blob(BlobKind.ENGINE_MANIFEST, MANIFEST.body.replace(b"}", b',"x":"another build"}'), "engine")
 
 
 @pytest.fixture(scope="module")
@@ -213,9 +214,12 @@ def test_c84_each_thing_that_is_missing_or_damaged_has_an_outcome_of_its_own(
         log.blob_rows[blob.digest] = row._replace(body=row.body[:-1])
         assert replayed(log, index).missing_digest == blob.digest, name
         log.blob_rows[blob.digest] = row
-    later = manifest(Build({}, {}, "", "", "", "")).replace(b'"semantics_version":"1"', b'"semantics_version":"2"')
-    assert semantics_version(later) == "2"
-    seen["language"] = one(content, Blob(BlobKind.ENGINE_MANIFEST, later, ""))
+    this = f'"semantics_version":"{SEMANTICS_VERSION}"'.encode()
+    others: tuple[str, ...] = ("1", "later")
+    for other in others:
+        language = manifest(Build({}, {}, "", "", "", "")).replace(this, f'"semantics_version":"{other}"'.encode())
+        assert semantics_version(language) == other
+        seen[other] = one(content, Blob(BlobKind.ENGINE_MANIFEST, language, ""))
     seen["no manifest"] = one(content, Blob(BlobKind.ENGINE_MANIFEST, b"[]", ""))
     seen["method"] = one(replace(content, method="/x/Y"))
     assert {r.outcome for r in seen.values()} == {Outcome.ENGINE_UNAVAILABLE}

@@ -26,33 +26,35 @@ from server.pb.eligibility.v1 import explanation_pb2 as eligibility_dot_v1_dot_e
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x65ligibility/v1/decision.proto\x12\x0e\x65ligibility.v1\x1a eligibility/v1/explanation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x03\n\x0cOptionAnswer\x12\x0e\n\x06option\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x34\n\rauthorization\x18\x03 \x01(\x0e\x32\x1d.eligibility.v1.Authorization\x12\x31\n\x06status\x18\x04 \x01(\x0e\x32!.eligibility.v1.EligibilityStatus\x12\x33\n\x08\x63ould_be\x18\x05 \x03(\x0e\x32!.eligibility.v1.EligibilityStatus\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x32\n\x08\x63riteria\x18\x07 \x03(\x0b\x32 .eligibility.v1.CriterionFinding\x12\x0f\n\x07missing\x18\x08 \x03(\t\x12\x0f\n\x07why_not\x18\t \x03(\t\x12\'\n\x04plan\x18\n \x03(\x0b\x32\x19.eligibility.v1.ShownItem\x12)\n\x06\x64osing\x18\x0b \x03(\x0b\x32\x19.eligibility.v1.ShownItem\x12-\n\nmonitoring\x18\x0c \x03(\x0b\x32\x19.eligibility.v1.ShownItem\x12(\n\x05notes\x18\r \x03(\x0b\x32\x19.eligibility.v1.ShownItem\"\xa3\x01\n\x0cTriageAnswer\x12*\n\x05level\x18\x01 \x01(\x0e\x32\x1b.eligibility.v1.TriageLevel\x12\x33\n\x0bprovisional\x18\x02 \x01(\x0e\x32\x1e.eligibility.v1.TriageStanding\x12\x32\n\x08\x63riteria\x18\x03 \x03(\x0b\x32 .eligibility.v1.CriterionFinding\"\xa2\x01\n\x08Referral\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12(\n\x07urgency\x18\x02 \x01(\x0e\x32\x17.eligibility.v1.Urgency\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.eligibility.v1.ReferralState\x12\x10\n\x08\x63riteria\x18\x04 \x03(\t\x12\x0f\n\x07\x62\x65\x63\x61use\x18\x05 \x01(\t\x12\r\n\x05title\x18\x06 \x01(\t\"\xb0\x01\n\x0e\x43overageAnswer\x12\x10\n\x08payer_id\x18\x01 \x01(\t\x12.\n\x06status\x18\x02 \x01(\x0e\x32\x1e.eligibility.v1.CoverageStatus\x12\x32\n\x08\x63riteria\x18\x03 \x03(\x0b\x32 .eligibility.v1.CriterionFinding\x12(\n\x05notes\x18\x04 \x03(\x0b\x32\x19.eligibility.v1.ShownItem\"<\n\x08Question\x12\x0c\n\x04\x66\x61\x63t\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x10\n\x08purposes\x18\x03 \x03(\t\"J\n\rUnusableInput\x12\x0c\n\x04\x66\x61\x63t\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\r\n\x05label\x18\x04 \x01(\t\"v\n\nChangeDate\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x0c\n\x04\x66\x61\x63t\x18\x02 \x01(\t\x12\x0e\n\x06option\x18\x03 \x01(\t\x12-\n\x02to\x18\x04 \x01(\x0e\x32!.eligibility.v1.EligibilityStatus\x12\r\n\x05label\x18\x05 \x01(\t\";\n\x0cPackIdentity\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"y\n\x0c\x45ngineReport\x12(\n\x04mode\x18\x01 \x01(\x0e\x32\x1a.eligibility.v1.EngineMode\x12.\n\x05\x61gree\x18\x02 \x01(\x0e\x32\x1f.eligibility.v1.EngineAgreement\x12\x0f\n\x07version\x18\x03 \x01(\t\"\xcb\x05\n\x08\x44\x65\x63ision\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\r\n\x05\x61s_of\x18\x02 \x01(\t\x12\x30\n\x0c\x61s_of_origin\x18\x03 \x01(\x0e\x32\x1a.eligibility.v1.AsOfOrigin\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x31\n\revaluate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cjurisdiction\x18\x06 \x01(\t\x12-\n\x07options\x18\x07 \x03(\x0b\x32\x1c.eligibility.v1.OptionAnswer\x12,\n\x06triage\x18\x08 \x01(\x0b\x32\x1c.eligibility.v1.TriageAnswer\x12+\n\treferrals\x18\t \x03(\x0b\x32\x18.eligibility.v1.Referral\x12\x30\n\x08\x63overage\x18\n \x01(\x0b\x32\x1e.eligibility.v1.CoverageAnswer\x12)\n\x07missing\x18\x0b \x03(\x0b\x32\x18.eligibility.v1.Question\x12*\n\x08\x61lso_ask\x18\x0c \x03(\x0b\x32\x18.eligibility.v1.Question\x12/\n\x08unusable\x18\r \x03(\x0b\x32\x1d.eligibility.v1.UnusableInput\x12.\n\nchanges_on\x18\x0e \x01(\x0b\x32\x1a.eligibility.v1.ChangeDate\x12\x14\n\x0coption_order\x18\x0f \x03(\t\x12+\n\x05packs\x18\x10 \x03(\x0b\x32\x1c.eligibility.v1.PackIdentity\x12-\n\x07\x65ngines\x18\x11 \x01(\x0b\x32\x1c.eligibility.v1.EngineReport\x12\x12\n\ndisclaimer\x18\x12 \x01(\t\x12\x13\n\x0b\x66\x61\x63ts_given\x18\x13 \x03(\t*\xcb\x02\n\x11\x45ligibilityStatus\x12\"\n\x1e\x45LIGIBILITY_STATUS_UNSPECIFIED\x10\x00\x12&\n\"ELIGIBILITY_STATUS_CONTRAINDICATED\x10\x01\x12&\n\"ELIGIBILITY_STATUS_NOT_RECOMMENDED\x10\x02\x12$\n ELIGIBILITY_STATUS_NOT_INDICATED\x10\x03\x12(\n$ELIGIBILITY_STATUS_INSUFFICIENT_DATA\x10\x04\x12\x1f\n\x1b\x45LIGIBILITY_STATUS_DEFERRED\x10\x05\x12\x30\n,ELIGIBILITY_STATUS_ELIGIBLE_WITH_PRECAUTIONS\x10\x06\x12\x1f\n\x1b\x45LIGIBILITY_STATUS_ELIGIBLE\x10\x07*\x87\x01\n\rAuthorization\x12\x1d\n\x19\x41UTHORIZATION_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41UTHORIZATION_LABELED\x10\x01\x12\x1b\n\x17\x41UTHORIZATION_OFF_LABEL\x10\x02\x12\x1f\n\x1b\x41UTHORIZATION_STANDARD_CARE\x10\x03*\xa6\x01\n\x0bTriageLevel\x12\x1c\n\x18TRIAGE_LEVEL_UNSPECIFIED\x10\x00\x12\x15\n\x11TRIAGE_LEVEL_NONE\x10\x01\x12\x14\n\x10TRIAGE_LEVEL_LOW\x10\x02\x12\x19\n\x15TRIAGE_LEVEL_MODERATE\x10\x03\x12\x15\n\x11TRIAGE_LEVEL_HIGH\x10\x04\x12\x1a\n\x16TRIAGE_LEVEL_EMERGENCY\x10\x05*o\n\x0eTriageStanding\x12\x1f\n\x1bTRIAGE_STANDING_UNSPECIFIED\x10\x00\x12\x1b\n\x17TRIAGE_STANDING_SETTLED\x10\x01\x12\x1f\n\x1bTRIAGE_STANDING_PROVISIONAL\x10\x02*d\n\x07Urgency\x12\x17\n\x13URGENCY_UNSPECIFIED\x10\x00\x12\x15\n\x11URGENCY_EMERGENCY\x10\x01\x12\x14\n\x10URGENCY_SAME_DAY\x10\x02\x12\x13\n\x0fURGENCY_ROUTINE\x10\x03*k\n\rReferralState\x12\x1e\n\x1aREFERRAL_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17REFERRAL_STATE_REQUIRED\x10\x01\x12\x1d\n\x19REFERRAL_STATE_UNRESOLVED\x10\x02*\xd7\x01\n\x0e\x43overageStatus\x12\x1f\n\x1b\x43OVERAGE_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43OVERAGE_STATUS_COVERED\x10\x01\x12\x1f\n\x1b\x43OVERAGE_STATUS_NOT_COVERED\x10\x02\x12\x1b\n\x17\x43OVERAGE_STATUS_NOT_MET\x10\x03\x12\"\n\x1e\x43OVERAGE_STATUS_PRIOR_APPROVAL\x10\x04\x12%\n!COVERAGE_STATUS_INSUFFICIENT_DATA\x10\x05*Z\n\nEngineMode\x12\x1b\n\x17\x45NGINE_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NGINE_MODE_BOTH\x10\x01\x12\x19\n\x15\x45NGINE_MODE_INTERPRET\x10\x02*s\n\x0f\x45ngineAgreement\x12 \n\x1c\x45NGINE_AGREEMENT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45NGINE_AGREEMENT_AGREED\x10\x01\x12!\n\x1d\x45NGINE_AGREEMENT_NOT_COMPARED\x10\x02*\\\n\nAsOfOrigin\x12\x1c\n\x18\x41S_OF_ORIGIN_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41S_OF_ORIGIN_CALLER\x10\x01\x12\x17\n\x13\x41S_OF_ORIGIN_SERVER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x65ligibility/v1/decision.proto\x12\x0e\x65ligibility.v1\x1a eligibility/v1/explanation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x03\n\x0cOptionAnswer\x12\x0e\n\x06option\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x34\n\rauthorization\x18\x03 \x01(\x0e\x32\x1d.eligibility.v1.Authorization\x12\x31\n\x06status\x18\x04 \x01(\x0e\x32!.eligibility.v1.EligibilityStatus\x12\x33\n\x08\x63ould_be\x18\x05 \x03(\x0e\x32!.eligibility.v1.EligibilityStatus\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x32\n\x08\x63riteria\x18\x07 \x03(\x0b\x32 .eligibility.v1.CriterionFinding\x12\x0f\n\x07missing\x18\x08 \x03(\t\x12\x0f\n\x07why_not\x18\t \x03(\t\x12\'\n\x04plan\x18\n \x03(\x0b\x32\x19.eligibility.v1.ShownItem\x12)\n\x06\x64osing\x18\x0b \x03(\x0b\x32\x19.eligibility.v1.ShownItem\x12-\n\nmonitoring\x18\x0c \x03(\x0b\x32\x19.eligibility.v1.ShownItem\x12(\n\x05notes\x18\r \x03(\x0b\x32\x19.eligibility.v1.ShownItem\"\xa3\x01\n\x0cTriageAnswer\x12*\n\x05level\x18\x01 \x01(\x0e\x32\x1b.eligibility.v1.TriageLevel\x12\x33\n\x0bprovisional\x18\x02 \x01(\x0e\x32\x1e.eligibility.v1.TriageStanding\x12\x32\n\x08\x63riteria\x18\x03 \x03(\x0b\x32 .eligibility.v1.CriterionFinding\"\xa2\x01\n\x08Referral\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12(\n\x07urgency\x18\x02 \x01(\x0e\x32\x17.eligibility.v1.Urgency\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.eligibility.v1.ReferralState\x12\x10\n\x08\x63riteria\x18\x04 \x03(\t\x12\x0f\n\x07\x62\x65\x63\x61use\x18\x05 \x01(\t\x12\r\n\x05title\x18\x06 \x01(\t\"\xab\x02\n\x0e\x43overageAnswer\x12\x10\n\x08payer_id\x18\x01 \x01(\t\x12.\n\x06status\x18\x02 \x01(\x0e\x32\x1e.eligibility.v1.CoverageStatus\x12\x32\n\x08\x63riteria\x18\x03 \x03(\x0b\x32 .eligibility.v1.CriterionFinding\x12(\n\x05notes\x18\x04 \x03(\x0b\x32\x19.eligibility.v1.ShownItem\x12\x10\n\x08standing\x18\x05 \x01(\t\x12-\n\x05\x64\x61tes\x18\x06 \x03(\x0b\x32\x1e.eligibility.v1.CriterionDates\x12\x38\n\rdocumentation\x18\x07 \x03(\x0b\x32!.eligibility.v1.DocumentationItem\"T\n\x0e\x43riterionDates\x12\x11\n\tcriterion\x18\x01 \x01(\t\x12\x16\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x02 \x01(\t\x12\x17\n\x0f\x65\x66\x66\x65\x63tive_until\x18\x03 \x01(\t\"\xf2\x01\n\x11\x44ocumentationItem\x12\x0c\n\x04\x66\x61\x63t\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x10\n\x08\x63riteria\x18\x03 \x03(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".eligibility.v1.DocumentationState\x12\x12\n\x05value\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08question\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07lacking\x18\x08 \x03(\t\x12\x0c\n\x04path\x18\t \x01(\t\x12\x0c\n\x04\x64\x61te\x18\n \x01(\t\x12\x0e\n\x06source\x18\x0b \x01(\tB\x08\n\x06_value\"<\n\x08Question\x12\x0c\n\x04\x66\x61\x63t\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x10\n\x08purposes\x18\x03 \x03(\t\"J\n\rUnusableInput\x12\x0c\n\x04\x66\x61\x63t\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\r\n\x05label\x18\x04 \x01(\t\"v\n\nChangeDate\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x0c\n\x04\x66\x61\x63t\x18\x02 \x01(\t\x12\x0e\n\x06option\x18\x03 \x01(\t\x12-\n\x02to\x18\x04 \x01(\x0e\x32!.eligibility.v1.EligibilityStatus\x12\r\n\x05label\x18\x05 \x01(\t\";\n\x0cPackIdentity\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"y\n\x0c\x45ngineReport\x12(\n\x04mode\x18\x01 \x01(\x0e\x32\x1a.eligibility.v1.EngineMode\x12.\n\x05\x61gree\x18\x02 \x01(\x0e\x32\x1f.eligibility.v1.EngineAgreement\x12\x0f\n\x07version\x18\x03 \x01(\t\"\xcb\x05\n\x08\x44\x65\x63ision\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\r\n\x05\x61s_of\x18\x02 \x01(\t\x12\x30\n\x0c\x61s_of_origin\x18\x03 \x01(\x0e\x32\x1a.eligibility.v1.AsOfOrigin\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x31\n\revaluate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cjurisdiction\x18\x06 \x01(\t\x12-\n\x07options\x18\x07 \x03(\x0b\x32\x1c.eligibility.v1.OptionAnswer\x12,\n\x06triage\x18\x08 \x01(\x0b\x32\x1c.eligibility.v1.TriageAnswer\x12+\n\treferrals\x18\t \x03(\x0b\x32\x18.eligibility.v1.Referral\x12\x30\n\x08\x63overage\x18\n \x01(\x0b\x32\x1e.eligibility.v1.CoverageAnswer\x12)\n\x07missing\x18\x0b \x03(\x0b\x32\x18.eligibility.v1.Question\x12*\n\x08\x61lso_ask\x18\x0c \x03(\x0b\x32\x18.eligibility.v1.Question\x12/\n\x08unusable\x18\r \x03(\x0b\x32\x1d.eligibility.v1.UnusableInput\x12.\n\nchanges_on\x18\x0e \x01(\x0b\x32\x1a.eligibility.v1.ChangeDate\x12\x14\n\x0coption_order\x18\x0f \x03(\t\x12+\n\x05packs\x18\x10 \x03(\x0b\x32\x1c.eligibility.v1.PackIdentity\x12-\n\x07\x65ngines\x18\x11 \x01(\x0b\x32\x1c.eligibility.v1.EngineReport\x12\x12\n\ndisclaimer\x18\x12 \x01(\t\x12\x13\n\x0b\x66\x61\x63ts_given\x18\x13 \x03(\t*\xcb\x02\n\x11\x45ligibilityStatus\x12\"\n\x1e\x45LIGIBILITY_STATUS_UNSPECIFIED\x10\x00\x12&\n\"ELIGIBILITY_STATUS_CONTRAINDICATED\x10\x01\x12&\n\"ELIGIBILITY_STATUS_NOT_RECOMMENDED\x10\x02\x12$\n ELIGIBILITY_STATUS_NOT_INDICATED\x10\x03\x12(\n$ELIGIBILITY_STATUS_INSUFFICIENT_DATA\x10\x04\x12\x1f\n\x1b\x45LIGIBILITY_STATUS_DEFERRED\x10\x05\x12\x30\n,ELIGIBILITY_STATUS_ELIGIBLE_WITH_PRECAUTIONS\x10\x06\x12\x1f\n\x1b\x45LIGIBILITY_STATUS_ELIGIBLE\x10\x07*\x87\x01\n\rAuthorization\x12\x1d\n\x19\x41UTHORIZATION_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41UTHORIZATION_LABELED\x10\x01\x12\x1b\n\x17\x41UTHORIZATION_OFF_LABEL\x10\x02\x12\x1f\n\x1b\x41UTHORIZATION_STANDARD_CARE\x10\x03*\xa6\x01\n\x0bTriageLevel\x12\x1c\n\x18TRIAGE_LEVEL_UNSPECIFIED\x10\x00\x12\x15\n\x11TRIAGE_LEVEL_NONE\x10\x01\x12\x14\n\x10TRIAGE_LEVEL_LOW\x10\x02\x12\x19\n\x15TRIAGE_LEVEL_MODERATE\x10\x03\x12\x15\n\x11TRIAGE_LEVEL_HIGH\x10\x04\x12\x1a\n\x16TRIAGE_LEVEL_EMERGENCY\x10\x05*o\n\x0eTriageStanding\x12\x1f\n\x1bTRIAGE_STANDING_UNSPECIFIED\x10\x00\x12\x1b\n\x17TRIAGE_STANDING_SETTLED\x10\x01\x12\x1f\n\x1bTRIAGE_STANDING_PROVISIONAL\x10\x02*d\n\x07Urgency\x12\x17\n\x13URGENCY_UNSPECIFIED\x10\x00\x12\x15\n\x11URGENCY_EMERGENCY\x10\x01\x12\x14\n\x10URGENCY_SAME_DAY\x10\x02\x12\x13\n\x0fURGENCY_ROUTINE\x10\x03*k\n\rReferralState\x12\x1e\n\x1aREFERRAL_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17REFERRAL_STATE_REQUIRED\x10\x01\x12\x1d\n\x19REFERRAL_STATE_UNRESOLVED\x10\x02*\xd7\x01\n\x0e\x43overageStatus\x12\x1f\n\x1b\x43OVERAGE_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43OVERAGE_STATUS_COVERED\x10\x01\x12\x1f\n\x1b\x43OVERAGE_STATUS_NOT_COVERED\x10\x02\x12\x1b\n\x17\x43OVERAGE_STATUS_NOT_MET\x10\x03\x12\"\n\x1e\x43OVERAGE_STATUS_PRIOR_APPROVAL\x10\x04\x12%\n!COVERAGE_STATUS_INSUFFICIENT_DATA\x10\x05*\xc5\x01\n\x12\x44ocumentationState\x12#\n\x1f\x44OCUMENTATION_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1e\x44OCUMENTATION_STATE_DOCUMENTED\x10\x01\x12%\n!DOCUMENTATION_STATE_SELF_REPORTED\x10\x02\x12\x1e\n\x1a\x44OCUMENTATION_STATE_STATED\x10\x03\x12\x1f\n\x1b\x44OCUMENTATION_STATE_MISSING\x10\x04*Z\n\nEngineMode\x12\x1b\n\x17\x45NGINE_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NGINE_MODE_BOTH\x10\x01\x12\x19\n\x15\x45NGINE_MODE_INTERPRET\x10\x02*s\n\x0f\x45ngineAgreement\x12 \n\x1c\x45NGINE_AGREEMENT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45NGINE_AGREEMENT_AGREED\x10\x01\x12!\n\x1d\x45NGINE_AGREEMENT_NOT_COMPARED\x10\x02*\\\n\nAsOfOrigin\x12\x1c\n\x18\x41S_OF_ORIGIN_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41S_OF_ORIGIN_CALLER\x10\x01\x12\x17\n\x13\x41S_OF_ORIGIN_SERVER\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'server.pb.eligibility.v1.decision_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ELIGIBILITYSTATUS']._serialized_start=2269
-  _globals['_ELIGIBILITYSTATUS']._serialized_end=2600
-  _globals['_AUTHORIZATION']._serialized_start=2603
-  _globals['_AUTHORIZATION']._serialized_end=2738
-  _globals['_TRIAGELEVEL']._serialized_start=2741
-  _globals['_TRIAGELEVEL']._serialized_end=2907
-  _globals['_TRIAGESTANDING']._serialized_start=2909
-  _globals['_TRIAGESTANDING']._serialized_end=3020
-  _globals['_URGENCY']._serialized_start=3022
-  _globals['_URGENCY']._serialized_end=3122
-  _globals['_REFERRALSTATE']._serialized_start=3124
-  _globals['_REFERRALSTATE']._serialized_end=3231
-  _globals['_COVERAGESTATUS']._serialized_start=3234
-  _globals['_COVERAGESTATUS']._serialized_end=3449
-  _globals['_ENGINEMODE']._serialized_start=3451
-  _globals['_ENGINEMODE']._serialized_end=3541
-  _globals['_ENGINEAGREEMENT']._serialized_start=3543
-  _globals['_ENGINEAGREEMENT']._serialized_end=3658
-  _globals['_ASOFORIGIN']._serialized_start=3660
-  _globals['_ASOFORIGIN']._serialized_end=3752
+  _globals['_ELIGIBILITYSTATUS']._serialized_start=2723
+  _globals['_ELIGIBILITYSTATUS']._serialized_end=3054
+  _globals['_AUTHORIZATION']._serialized_start=3057
+  _globals['_AUTHORIZATION']._serialized_end=3192
+  _globals['_TRIAGELEVEL']._serialized_start=3195
+  _globals['_TRIAGELEVEL']._serialized_end=3361
+  _globals['_TRIAGESTANDING']._serialized_start=3363
+  _globals['_TRIAGESTANDING']._serialized_end=3474
+  _globals['_URGENCY']._serialized_start=3476
+  _globals['_URGENCY']._serialized_end=3576
+  _globals['_REFERRALSTATE']._serialized_start=3578
+  _globals['_REFERRALSTATE']._serialized_end=3685
+  _globals['_COVERAGESTATUS']._serialized_start=3688
+  _globals['_COVERAGESTATUS']._serialized_end=3903
+  _globals['_DOCUMENTATIONSTATE']._serialized_start=3906
+  _globals['_DOCUMENTATIONSTATE']._serialized_end=4103
+  _globals['_ENGINEMODE']._serialized_start=4105
+  _globals['_ENGINEMODE']._serialized_end=4195
+  _globals['_ENGINEAGREEMENT']._serialized_start=4197
+  _globals['_ENGINEAGREEMENT']._serialized_end=4312
+  _globals['_ASOFORIGIN']._serialized_start=4314
+  _globals['_ASOFORIGIN']._serialized_end=4406
   _globals['_OPTIONANSWER']._serialized_start=117
   _globals['_OPTIONANSWER']._serialized_end=596
   _globals['_TRIAGEANSWER']._serialized_start=599
@@ -60,17 +62,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFERRAL']._serialized_start=765
   _globals['_REFERRAL']._serialized_end=927
   _globals['_COVERAGEANSWER']._serialized_start=930
-  _globals['_COVERAGEANSWER']._serialized_end=1106
-  _globals['_QUESTION']._serialized_start=1108
-  _globals['_QUESTION']._serialized_end=1168
-  _globals['_UNUSABLEINPUT']._serialized_start=1170
-  _globals['_UNUSABLEINPUT']._serialized_end=1244
-  _globals['_CHANGEDATE']._serialized_start=1246
-  _globals['_CHANGEDATE']._serialized_end=1364
-  _globals['_PACKIDENTITY']._serialized_start=1366
-  _globals['_PACKIDENTITY']._serialized_end=1425
-  _globals['_ENGINEREPORT']._serialized_start=1427
-  _globals['_ENGINEREPORT']._serialized_end=1548
-  _globals['_DECISION']._serialized_start=1551
-  _globals['_DECISION']._serialized_end=2266
+  _globals['_COVERAGEANSWER']._serialized_end=1229
+  _globals['_CRITERIONDATES']._serialized_start=1231
+  _globals['_CRITERIONDATES']._serialized_end=1315
+  _globals['_DOCUMENTATIONITEM']._serialized_start=1318
+  _globals['_DOCUMENTATIONITEM']._serialized_end=1560
+  _globals['_QUESTION']._serialized_start=1562
+  _globals['_QUESTION']._serialized_end=1622
+  _globals['_UNUSABLEINPUT']._serialized_start=1624
+  _globals['_UNUSABLEINPUT']._serialized_end=1698
+  _globals['_CHANGEDATE']._serialized_start=1700
+  _globals['_CHANGEDATE']._serialized_end=1818
+  _globals['_PACKIDENTITY']._serialized_start=1820
+  _globals['_PACKIDENTITY']._serialized_end=1879
+  _globals['_ENGINEREPORT']._serialized_start=1881
+  _globals['_ENGINEREPORT']._serialized_end=2002
+  _globals['_DECISION']._serialized_start=2005
+  _globals['_DECISION']._serialized_end=2720
 # @@protoc_insertion_point(module_scope)

@@ -244,6 +244,38 @@ COVERAGE_STATUS_INSUFFICIENT_DATA: CoverageStatus.ValueType  # 5
 """A fact that the payer needs is missing."""
 Global___CoverageStatus: _TypeAlias = CoverageStatus  # noqa: Y015
 
+class _DocumentationState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DocumentationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DocumentationState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DOCUMENTATION_STATE_UNSPECIFIED: _DocumentationState.ValueType  # 0
+    """Never sent."""
+    DOCUMENTATION_STATE_DOCUMENTED: _DocumentationState.ValueType  # 1
+    """A record or a source came with it."""
+    DOCUMENTATION_STATE_SELF_REPORTED: _DocumentationState.ValueType  # 2
+    """It rests on the patient's own report, as the caller said."""
+    DOCUMENTATION_STATE_STATED: _DocumentationState.ValueType  # 3
+    """It was given without a source."""
+    DOCUMENTATION_STATE_MISSING: _DocumentationState.ValueType  # 4
+    """It is not known or cannot be used. Never to be read as a no."""
+
+class DocumentationState(_DocumentationState, metaclass=_DocumentationStateEnumTypeWrapper):
+    """States how a fact that a payer's criteria rest on is evidenced."""
+
+DOCUMENTATION_STATE_UNSPECIFIED: DocumentationState.ValueType  # 0
+"""Never sent."""
+DOCUMENTATION_STATE_DOCUMENTED: DocumentationState.ValueType  # 1
+"""A record or a source came with it."""
+DOCUMENTATION_STATE_SELF_REPORTED: DocumentationState.ValueType  # 2
+"""It rests on the patient's own report, as the caller said."""
+DOCUMENTATION_STATE_STATED: DocumentationState.ValueType  # 3
+"""It was given without a source."""
+DOCUMENTATION_STATE_MISSING: DocumentationState.ValueType  # 4
+"""It is not known or cannot be used. Never to be read as a no."""
+Global___DocumentationState: _TypeAlias = DocumentationState  # noqa: Y015
+
 class _EngineMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -488,10 +520,15 @@ class CoverageAnswer(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     CRITERIA_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    DATES_FIELD_NUMBER: _builtins.int
+    DOCUMENTATION_FIELD_NUMBER: _builtins.int
     payer_id: _builtins.str
     """The payer asked for."""
     status: Global___CoverageStatus.ValueType
     """What its rules say."""
+    standing: _builtins.str
+    """What the rules are a copy of, one sentence. Show it with the status: it is not the payer's present policy."""
     @_builtins.property
     def criteria(self) -> _containers.RepeatedCompositeFieldContainer[_explanation_pb2.CriterionFinding]:
         """The payer's criteria."""
@@ -500,6 +537,16 @@ class CoverageAnswer(_message.Message):
     def notes(self) -> _containers.RepeatedCompositeFieldContainer[_explanation_pb2.ShownItem]:
         """Further lines."""
 
+    @_builtins.property
+    def dates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CriterionDates]:
+        """When each of the payer's criteria that are listed is in force."""
+
+    @_builtins.property
+    def documentation(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentationItem]:
+        """Every fact that the payer's criteria in force rest on, whether or not the answer still waits for it, in the order of
+        the data dictionary; a list has a line for each record. A prior-authorization packet can be made of it.
+        """
+
     def __init__(
         self,
         *,
@@ -507,14 +554,115 @@ class CoverageAnswer(_message.Message):
         status: Global___CoverageStatus.ValueType = ...,
         criteria: _abc.Iterable[_explanation_pb2.CriterionFinding] | None = ...,
         notes: _abc.Iterable[_explanation_pb2.ShownItem] | None = ...,
+        standing: _builtins.str = ...,
+        dates: _abc.Iterable[Global___CriterionDates] | None = ...,
+        documentation: _abc.Iterable[Global___DocumentationItem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["criteria", b"criteria", "notes", b"notes", "payer_id", b"payer_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["criteria", b"criteria", "dates", b"dates", "documentation", b"documentation", "notes", b"notes", "payer_id", b"payer_id", "standing", b"standing", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CoverageAnswer: _TypeAlias = CoverageAnswer  # noqa: Y015
+
+@_typing.final
+class CriterionDates(_message.Message):
+    """Says from which day on a criterion of a payer is in force, and until which."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CRITERION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_UNTIL_FIELD_NUMBER: _builtins.int
+    criterion: _builtins.str
+    """Id of the criterion."""
+    effective_from: _builtins.str
+    """First day on which it is in force, YYYY-MM-DD. Empty where the copy gives none."""
+    effective_until: _builtins.str
+    """First day on which it no longer is, YYYY-MM-DD. Empty where the copy gives none."""
+    def __init__(
+        self,
+        *,
+        criterion: _builtins.str = ...,
+        effective_from: _builtins.str = ...,
+        effective_until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["criterion", b"criterion", "effective_from", b"effective_from", "effective_until", b"effective_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CriterionDates: _TypeAlias = CriterionDates  # noqa: Y015
+
+@_typing.final
+class DocumentationItem(_message.Message):
+    """Shows a fact that a payer's criteria rest on, or one record of a list, and how it is evidenced."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACT_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    CRITERIA_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LACKING_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    fact: _builtins.str
+    """Name of the fact."""
+    label: _builtins.str
+    """Words for the fact."""
+    state: Global___DocumentationState.ValueType
+    """How it is evidenced."""
+    value: _builtins.str
+    """Its value as text, with its unit. Absent while nothing usable came."""
+    question: _builtins.str
+    """The question for the clinician, one sentence. Empty unless it is missing."""
+    reason: _builtins.str
+    """Why what came, or a part of it, cannot be used. Holds no patient data."""
+    path: _builtins.str
+    """Path to it in the request. Empty if it did not come."""
+    date: _builtins.str
+    """Day it was observed, YYYY-MM-DD. Empty if the caller gave none; the days of a record stand in its value."""
+    source: _builtins.str
+    """Where it came from, as the caller or the FHIR record said. Empty if nothing was said."""
+    @_builtins.property
+    def criteria(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the payer's criteria in force that rest on it."""
+
+    @_builtins.property
+    def lacking(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words for what is not recorded of a record and keeps a criterion from being judged."""
+
+    def __init__(
+        self,
+        *,
+        fact: _builtins.str = ...,
+        label: _builtins.str = ...,
+        criteria: _abc.Iterable[_builtins.str] | None = ...,
+        state: Global___DocumentationState.ValueType = ...,
+        value: _builtins.str | None = ...,
+        question: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        lacking: _abc.Iterable[_builtins.str] | None = ...,
+        path: _builtins.str = ...,
+        date: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "criteria", b"criteria", "date", b"date", "fact", b"fact", "label", b"label", "lacking", b"lacking", "path", b"path", "question", b"question", "reason", b"reason", "source", b"source", "state", b"state", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___DocumentationItem: _TypeAlias = DocumentationItem  # noqa: Y015
 
 @_typing.final
 class Question(_message.Message):

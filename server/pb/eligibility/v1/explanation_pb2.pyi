@@ -113,6 +113,8 @@ class _EffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Effect.ValueTy
     """Keeps coverage from being met while the clinical answer stands."""
     EFFECT_DEFINES: _Effect.ValueType  # 17
     """Documents a definition; never evaluated."""
+    EFFECT_ASKS_APPROVAL: _Effect.ValueType  # 18
+    """Makes the payer ask for prior approval, whatever the clinical answer."""
 
 class Effect(_Effect, metaclass=_EffectEnumTypeWrapper):
     """Names what a criterion does to an answer while it is met."""
@@ -153,6 +155,8 @@ EFFECT_WITHHOLDS: Effect.ValueType  # 16
 """Keeps coverage from being met while the clinical answer stands."""
 EFFECT_DEFINES: Effect.ValueType  # 17
 """Documents a definition; never evaluated."""
+EFFECT_ASKS_APPROVAL: Effect.ValueType  # 18
+"""Makes the payer ask for prior approval, whatever the clinical answer."""
 Global___Effect: _TypeAlias = Effect  # noqa: Y015
 
 class _Side:

@@ -25,49 +25,49 @@ _sym_db = _symbol_database.Default()
 from server.pb.eligibility.v1 import explanation_pb2 as eligibility_dot_v1_dot_explanation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&eligibility/v1/rule_pack_service.proto\x12\x0e\x65ligibility.v1\x1a eligibility/v1/explanation.proto\"\xc7\x03\n\x08RulePack\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12*\n\x06status\x18\x05 \x01(\x0e\x32\x1a.eligibility.v1.PackStatus\x12\x0e\n\x06serves\x18\x06 \x01(\t\x12\x10\n\x08payer_id\x18\x07 \x01(\t\x12\x15\n\rjurisdictions\x18\x08 \x03(\t\x12\x0f\n\x07\x65xtends\x18\t \x03(\t\x12\x17\n\x0f\x65\x66\x66\x65\x63tive_start\x18\n \x01(\t\x12\x15\n\reffective_end\x18\x0b \x01(\t\x12\x15\n\rapproval_date\x18\x0c \x01(\t\x12\x18\n\x10last_review_date\x18\r \x01(\t\x12\x1c\n\x14review_interval_days\x18\x0e \x01(\x05\x12\x0f\n\x07\x61uthors\x18\x0f \x03(\t\x12\x11\n\treviewers\x18\x10 \x03(\t\x12\x0f\n\x07\x66unding\x18\x11 \x01(\t\x12\x13\n\x0blimitations\x18\x12 \x03(\t\x12\x17\n\x0f\x63riterion_count\x18\x13 \x01(\x05\x12\'\n\x07sources\x18\x14 \x03(\x0b\x32\x16.eligibility.v1.Source\"\x8a\x01\n\x06Source\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x11\n\tpublisher\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x04 \x01(\t\x12\x12\n\nidentifier\x18\x05 \x01(\t\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\r\n\x05grade\x18\x07 \x01(\t\x12\x10\n\x08replaces\x18\x08 \x01(\t\"\xf6\x02\n\tCriterion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07pack_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07options\x18\x04 \x03(\t\x12&\n\x06\x65\x66\x66\x65\x63t\x18\x05 \x01(\x0e\x32\x16.eligibility.v1.Effect\x12\x11\n\tcondition\x18\x06 \x01(\t\x12\x11\n\texception\x18\x07 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x08 \x01(\t\x12,\n\nreferences\x18\t \x03(\x0b\x32\x18.eligibility.v1.Citation\x12\x16\n\x0e\x65\x66\x66\x65\x63tive_from\x18\n \x01(\t\x12\x17\n\x0f\x65\x66\x66\x65\x63tive_until\x18\x0b \x01(\t\x12\x10\n\x08strength\x18\x0c \x01(\t\x12\x11\n\tconfirmed\x18\r \x01(\t\x12\x11\n\tcontested\x18\x0e \x01(\t\x12\x0c\n\x04note\x18\x0f \x01(\t\x12\r\n\x05needs\x18\x10 \x03(\t\x12\x15\n\rjurisdictions\x18\x11 \x03(\t\"W\n\x0fSourceAttribute\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.eligibility.v1.SourceAttributeKind\x12\x11\n\tstatement\x18\x02 \x01(\t\"\x16\n\x14ListRulePacksRequest\"U\n\x15ListRulePacksResponse\x12,\n\nrule_packs\x18\x01 \x03(\x0b\x32\x18.eligibility.v1.RulePack\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"%\n\x12GetRulePackRequest\x12\x0f\n\x07pack_id\x18\x01 \x01(\t\"B\n\x13GetRulePackResponse\x12+\n\trule_pack\x18\x01 \x01(\x0b\x32\x18.eligibility.v1.RulePack\"&\n\x13ListCriteriaRequest\x12\x0f\n\x07pack_id\x18\x01 \x01(\t\"C\n\x14ListCriteriaResponse\x12+\n\x08\x63riteria\x18\x01 \x03(\x0b\x32\x19.eligibility.v1.Criterion\"+\n\x13GetCriterionRequest\x12\x14\n\x0c\x63riterion_id\x18\x01 \x01(\t\"D\n\x14GetCriterionResponse\x12,\n\tcriterion\x18\x01 \x01(\x0b\x32\x19.eligibility.v1.Criterion\"-\n\x1aGetSourceAttributesRequest\x12\x0f\n\x07pack_id\x18\x01 \x01(\t\"R\n\x1bGetSourceAttributesResponse\x12\x33\n\nattributes\x18\x01 \x03(\x0b\x32\x1f.eligibility.v1.SourceAttribute\"\x18\n\x16ReloadRulePacksRequest\"B\n\x17ReloadRulePacksResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0fprevious_digest\x18\x02 \x01(\t*q\n\nPackStatus\x12\x1b\n\x17PACK_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11PACK_STATUS_DRAFT\x10\x01\x12\x16\n\x12PACK_STATUS_ACTIVE\x10\x02\x12\x17\n\x13PACK_STATUS_RETIRED\x10\x03*\xb0\x04\n\x13SourceAttributeKind\x12%\n!SOURCE_ATTRIBUTE_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eSOURCE_ATTRIBUTE_KIND_CITATION\x10\x01\x12#\n\x1fSOURCE_ATTRIBUTE_KIND_DEVELOPER\x10\x02\x12!\n\x1dSOURCE_ATTRIBUTE_KIND_FUNDING\x10\x03\x12\x1f\n\x1bSOURCE_ATTRIBUTE_KIND_DATES\x10\x04\x12\x1e\n\x1aSOURCE_ATTRIBUTE_KIND_RACE\x10\x05\x12#\n\x1fSOURCE_ATTRIBUTE_KIND_ETHNICITY\x10\x06\x12\"\n\x1eSOURCE_ATTRIBUTE_KIND_LANGUAGE\x10\x07\x12,\n(SOURCE_ATTRIBUTE_KIND_SEXUAL_ORIENTATION\x10\x08\x12)\n%SOURCE_ATTRIBUTE_KIND_GENDER_IDENTITY\x10\t\x12\x1d\n\x19SOURCE_ATTRIBUTE_KIND_SEX\x10\n\x12\'\n#SOURCE_ATTRIBUTE_KIND_DATE_OF_BIRTH\x10\x0b\x12-\n)SOURCE_ATTRIBUTE_KIND_SOCIAL_DETERMINANTS\x10\x0c\x12,\n(SOURCE_ATTRIBUTE_KIND_HEALTH_ASSESSMENTS\x10\r2\xd1\x04\n\x0fRulePackService\x12\\\n\rListRulePacks\x12$.eligibility.v1.ListRulePacksRequest\x1a%.eligibility.v1.ListRulePacksResponse\x12V\n\x0bGetRulePack\x12\".eligibility.v1.GetRulePackRequest\x1a#.eligibility.v1.GetRulePackResponse\x12Y\n\x0cListCriteria\x12#.eligibility.v1.ListCriteriaRequest\x1a$.eligibility.v1.ListCriteriaResponse\x12Y\n\x0cGetCriterion\x12#.eligibility.v1.GetCriterionRequest\x1a$.eligibility.v1.GetCriterionResponse\x12n\n\x13GetSourceAttributes\x12*.eligibility.v1.GetSourceAttributesRequest\x1a+.eligibility.v1.GetSourceAttributesResponse\x12\x62\n\x0fReloadRulePacks\x12&.eligibility.v1.ReloadRulePacksRequest\x1a\'.eligibility.v1.ReloadRulePacksResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&eligibility/v1/rule_pack_service.proto\x12\x0e\x65ligibility.v1\x1a eligibility/v1/explanation.proto\"\xd9\x03\n\x08RulePack\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12*\n\x06status\x18\x05 \x01(\x0e\x32\x1a.eligibility.v1.PackStatus\x12\x0e\n\x06serves\x18\x06 \x01(\t\x12\x10\n\x08payer_id\x18\x07 \x01(\t\x12\x15\n\rjurisdictions\x18\x08 \x03(\t\x12\x0f\n\x07\x65xtends\x18\t \x03(\t\x12\x17\n\x0f\x65\x66\x66\x65\x63tive_start\x18\n \x01(\t\x12\x15\n\reffective_end\x18\x0b \x01(\t\x12\x15\n\rapproval_date\x18\x0c \x01(\t\x12\x18\n\x10last_review_date\x18\r \x01(\t\x12\x1c\n\x14review_interval_days\x18\x0e \x01(\x05\x12\x0f\n\x07\x61uthors\x18\x0f \x03(\t\x12\x11\n\treviewers\x18\x10 \x03(\t\x12\x0f\n\x07\x66unding\x18\x11 \x01(\t\x12\x13\n\x0blimitations\x18\x12 \x03(\t\x12\x17\n\x0f\x63riterion_count\x18\x13 \x01(\x05\x12\'\n\x07sources\x18\x14 \x03(\x0b\x32\x16.eligibility.v1.Source\x12\x10\n\x08standing\x18\x15 \x01(\t\"\x8a\x01\n\x06Source\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x11\n\tpublisher\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x04 \x01(\t\x12\x12\n\nidentifier\x18\x05 \x01(\t\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\r\n\x05grade\x18\x07 \x01(\t\x12\x10\n\x08replaces\x18\x08 \x01(\t\"\xf6\x02\n\tCriterion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07pack_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07options\x18\x04 \x03(\t\x12&\n\x06\x65\x66\x66\x65\x63t\x18\x05 \x01(\x0e\x32\x16.eligibility.v1.Effect\x12\x11\n\tcondition\x18\x06 \x01(\t\x12\x11\n\texception\x18\x07 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x08 \x01(\t\x12,\n\nreferences\x18\t \x03(\x0b\x32\x18.eligibility.v1.Citation\x12\x16\n\x0e\x65\x66\x66\x65\x63tive_from\x18\n \x01(\t\x12\x17\n\x0f\x65\x66\x66\x65\x63tive_until\x18\x0b \x01(\t\x12\x10\n\x08strength\x18\x0c \x01(\t\x12\x11\n\tconfirmed\x18\r \x01(\t\x12\x11\n\tcontested\x18\x0e \x01(\t\x12\x0c\n\x04note\x18\x0f \x01(\t\x12\r\n\x05needs\x18\x10 \x03(\t\x12\x15\n\rjurisdictions\x18\x11 \x03(\t\"W\n\x0fSourceAttribute\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.eligibility.v1.SourceAttributeKind\x12\x11\n\tstatement\x18\x02 \x01(\t\"\x16\n\x14ListRulePacksRequest\"U\n\x15ListRulePacksResponse\x12,\n\nrule_packs\x18\x01 \x03(\x0b\x32\x18.eligibility.v1.RulePack\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"%\n\x12GetRulePackRequest\x12\x0f\n\x07pack_id\x18\x01 \x01(\t\"B\n\x13GetRulePackResponse\x12+\n\trule_pack\x18\x01 \x01(\x0b\x32\x18.eligibility.v1.RulePack\"&\n\x13ListCriteriaRequest\x12\x0f\n\x07pack_id\x18\x01 \x01(\t\"C\n\x14ListCriteriaResponse\x12+\n\x08\x63riteria\x18\x01 \x03(\x0b\x32\x19.eligibility.v1.Criterion\"+\n\x13GetCriterionRequest\x12\x14\n\x0c\x63riterion_id\x18\x01 \x01(\t\"D\n\x14GetCriterionResponse\x12,\n\tcriterion\x18\x01 \x01(\x0b\x32\x19.eligibility.v1.Criterion\"-\n\x1aGetSourceAttributesRequest\x12\x0f\n\x07pack_id\x18\x01 \x01(\t\"R\n\x1bGetSourceAttributesResponse\x12\x33\n\nattributes\x18\x01 \x03(\x0b\x32\x1f.eligibility.v1.SourceAttribute\"\x18\n\x16ReloadRulePacksRequest\"B\n\x17ReloadRulePacksResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0fprevious_digest\x18\x02 \x01(\t*q\n\nPackStatus\x12\x1b\n\x17PACK_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11PACK_STATUS_DRAFT\x10\x01\x12\x16\n\x12PACK_STATUS_ACTIVE\x10\x02\x12\x17\n\x13PACK_STATUS_RETIRED\x10\x03*\xb0\x04\n\x13SourceAttributeKind\x12%\n!SOURCE_ATTRIBUTE_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eSOURCE_ATTRIBUTE_KIND_CITATION\x10\x01\x12#\n\x1fSOURCE_ATTRIBUTE_KIND_DEVELOPER\x10\x02\x12!\n\x1dSOURCE_ATTRIBUTE_KIND_FUNDING\x10\x03\x12\x1f\n\x1bSOURCE_ATTRIBUTE_KIND_DATES\x10\x04\x12\x1e\n\x1aSOURCE_ATTRIBUTE_KIND_RACE\x10\x05\x12#\n\x1fSOURCE_ATTRIBUTE_KIND_ETHNICITY\x10\x06\x12\"\n\x1eSOURCE_ATTRIBUTE_KIND_LANGUAGE\x10\x07\x12,\n(SOURCE_ATTRIBUTE_KIND_SEXUAL_ORIENTATION\x10\x08\x12)\n%SOURCE_ATTRIBUTE_KIND_GENDER_IDENTITY\x10\t\x12\x1d\n\x19SOURCE_ATTRIBUTE_KIND_SEX\x10\n\x12\'\n#SOURCE_ATTRIBUTE_KIND_DATE_OF_BIRTH\x10\x0b\x12-\n)SOURCE_ATTRIBUTE_KIND_SOCIAL_DETERMINANTS\x10\x0c\x12,\n(SOURCE_ATTRIBUTE_KIND_HEALTH_ASSESSMENTS\x10\r2\xd1\x04\n\x0fRulePackService\x12\\\n\rListRulePacks\x12$.eligibility.v1.ListRulePacksRequest\x1a%.eligibility.v1.ListRulePacksResponse\x12V\n\x0bGetRulePack\x12\".eligibility.v1.GetRulePackRequest\x1a#.eligibility.v1.GetRulePackResponse\x12Y\n\x0cListCriteria\x12#.eligibility.v1.ListCriteriaRequest\x1a$.eligibility.v1.ListCriteriaResponse\x12Y\n\x0cGetCriterion\x12#.eligibility.v1.GetCriterionRequest\x1a$.eligibility.v1.GetCriterionResponse\x12n\n\x13GetSourceAttributes\x12*.eligibility.v1.GetSourceAttributesRequest\x1a+.eligibility.v1.GetSourceAttributesResponse\x12\x62\n\x0fReloadRulePacks\x12&.eligibility.v1.ReloadRulePacksRequest\x1a\'.eligibility.v1.ReloadRulePacksResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'server.pb.eligibility.v1.rule_pack_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PACKSTATUS']._serialized_start=1824
-  _globals['_PACKSTATUS']._serialized_end=1937
-  _globals['_SOURCEATTRIBUTEKIND']._serialized_start=1940
-  _globals['_SOURCEATTRIBUTEKIND']._serialized_end=2500
+  _globals['_PACKSTATUS']._serialized_start=1842
+  _globals['_PACKSTATUS']._serialized_end=1955
+  _globals['_SOURCEATTRIBUTEKIND']._serialized_start=1958
+  _globals['_SOURCEATTRIBUTEKIND']._serialized_end=2518
   _globals['_RULEPACK']._serialized_start=93
-  _globals['_RULEPACK']._serialized_end=548
-  _globals['_SOURCE']._serialized_start=551
-  _globals['_SOURCE']._serialized_end=689
-  _globals['_CRITERION']._serialized_start=692
-  _globals['_CRITERION']._serialized_end=1066
-  _globals['_SOURCEATTRIBUTE']._serialized_start=1068
-  _globals['_SOURCEATTRIBUTE']._serialized_end=1155
-  _globals['_LISTRULEPACKSREQUEST']._serialized_start=1157
-  _globals['_LISTRULEPACKSREQUEST']._serialized_end=1179
-  _globals['_LISTRULEPACKSRESPONSE']._serialized_start=1181
-  _globals['_LISTRULEPACKSRESPONSE']._serialized_end=1266
-  _globals['_GETRULEPACKREQUEST']._serialized_start=1268
-  _globals['_GETRULEPACKREQUEST']._serialized_end=1305
-  _globals['_GETRULEPACKRESPONSE']._serialized_start=1307
-  _globals['_GETRULEPACKRESPONSE']._serialized_end=1373
-  _globals['_LISTCRITERIAREQUEST']._serialized_start=1375
-  _globals['_LISTCRITERIAREQUEST']._serialized_end=1413
-  _globals['_LISTCRITERIARESPONSE']._serialized_start=1415
-  _globals['_LISTCRITERIARESPONSE']._serialized_end=1482
-  _globals['_GETCRITERIONREQUEST']._serialized_start=1484
-  _globals['_GETCRITERIONREQUEST']._serialized_end=1527
-  _globals['_GETCRITERIONRESPONSE']._serialized_start=1529
-  _globals['_GETCRITERIONRESPONSE']._serialized_end=1597
-  _globals['_GETSOURCEATTRIBUTESREQUEST']._serialized_start=1599
-  _globals['_GETSOURCEATTRIBUTESREQUEST']._serialized_end=1644
-  _globals['_GETSOURCEATTRIBUTESRESPONSE']._serialized_start=1646
-  _globals['_GETSOURCEATTRIBUTESRESPONSE']._serialized_end=1728
-  _globals['_RELOADRULEPACKSREQUEST']._serialized_start=1730
-  _globals['_RELOADRULEPACKSREQUEST']._serialized_end=1754
-  _globals['_RELOADRULEPACKSRESPONSE']._serialized_start=1756
-  _globals['_RELOADRULEPACKSRESPONSE']._serialized_end=1822
-  _globals['_RULEPACKSERVICE']._serialized_start=2503
-  _globals['_RULEPACKSERVICE']._serialized_end=3096
+  _globals['_RULEPACK']._serialized_end=566
+  _globals['_SOURCE']._serialized_start=569
+  _globals['_SOURCE']._serialized_end=707
+  _globals['_CRITERION']._serialized_start=710
+  _globals['_CRITERION']._serialized_end=1084
+  _globals['_SOURCEATTRIBUTE']._serialized_start=1086
+  _globals['_SOURCEATTRIBUTE']._serialized_end=1173
+  _globals['_LISTRULEPACKSREQUEST']._serialized_start=1175
+  _globals['_LISTRULEPACKSREQUEST']._serialized_end=1197
+  _globals['_LISTRULEPACKSRESPONSE']._serialized_start=1199
+  _globals['_LISTRULEPACKSRESPONSE']._serialized_end=1284
+  _globals['_GETRULEPACKREQUEST']._serialized_start=1286
+  _globals['_GETRULEPACKREQUEST']._serialized_end=1323
+  _globals['_GETRULEPACKRESPONSE']._serialized_start=1325
+  _globals['_GETRULEPACKRESPONSE']._serialized_end=1391
+  _globals['_LISTCRITERIAREQUEST']._serialized_start=1393
+  _globals['_LISTCRITERIAREQUEST']._serialized_end=1431
+  _globals['_LISTCRITERIARESPONSE']._serialized_start=1433
+  _globals['_LISTCRITERIARESPONSE']._serialized_end=1500
+  _globals['_GETCRITERIONREQUEST']._serialized_start=1502
+  _globals['_GETCRITERIONREQUEST']._serialized_end=1545
+  _globals['_GETCRITERIONRESPONSE']._serialized_start=1547
+  _globals['_GETCRITERIONRESPONSE']._serialized_end=1615
+  _globals['_GETSOURCEATTRIBUTESREQUEST']._serialized_start=1617
+  _globals['_GETSOURCEATTRIBUTESREQUEST']._serialized_end=1662
+  _globals['_GETSOURCEATTRIBUTESRESPONSE']._serialized_start=1664
+  _globals['_GETSOURCEATTRIBUTESRESPONSE']._serialized_end=1746
+  _globals['_RELOADRULEPACKSREQUEST']._serialized_start=1748
+  _globals['_RELOADRULEPACKSREQUEST']._serialized_end=1772
+  _globals['_RELOADRULEPACKSRESPONSE']._serialized_start=1774
+  _globals['_RELOADRULEPACKSRESPONSE']._serialized_end=1840
+  _globals['_RULEPACKSERVICE']._serialized_start=2521
+  _globals['_RULEPACKSERVICE']._serialized_end=3114
 # @@protoc_insertion_point(module_scope)

@@ -142,6 +142,7 @@ class RulePack(_message.Message):
     LIMITATIONS_FIELD_NUMBER: _builtins.int
     CRITERION_COUNT_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id of the pack: `us`."""
     title: _builtins.str
@@ -170,6 +171,8 @@ class RulePack(_message.Message):
     """Who paid for it. Empty if not stated."""
     criterion_count: _builtins.int
     """How many criteria it holds."""
+    standing: _builtins.str
+    """What a payer's rules are a copy of, one sentence. Empty for a clinical pack."""
     @_builtins.property
     def jurisdictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The jurisdictions in which a payer's pack speaks. Empty: all."""
@@ -217,10 +220,11 @@ class RulePack(_message.Message):
         limitations: _abc.Iterable[_builtins.str] | None = ...,
         criterion_count: _builtins.int = ...,
         sources: _abc.Iterable[Global___Source] | None = ...,
+        standing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_date", b"approval_date", "authors", b"authors", "criterion_count", b"criterion_count", "digest", b"digest", "effective_end", b"effective_end", "effective_start", b"effective_start", "extends", b"extends", "funding", b"funding", "id", b"id", "jurisdictions", b"jurisdictions", "last_review_date", b"last_review_date", "limitations", b"limitations", "payer_id", b"payer_id", "review_interval_days", b"review_interval_days", "reviewers", b"reviewers", "serves", b"serves", "sources", b"sources", "status", b"status", "title", b"title", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_date", b"approval_date", "authors", b"authors", "criterion_count", b"criterion_count", "digest", b"digest", "effective_end", b"effective_end", "effective_start", b"effective_start", "extends", b"extends", "funding", b"funding", "id", b"id", "jurisdictions", b"jurisdictions", "last_review_date", b"last_review_date", "limitations", b"limitations", "payer_id", b"payer_id", "review_interval_days", b"review_interval_days", "reviewers", b"reviewers", "serves", b"serves", "sources", b"sources", "standing", b"standing", "status", b"status", "title", b"title", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
