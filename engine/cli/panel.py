@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import click
 from rich.console import Console
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from engine.evaluator.agree import Evaluator
     from engine.evaluator.decision import Decision
+    from engine.pack.book import RuleBook
+
+T = TypeVar("T")
 
 STANDARD_INPUT = "-"
 _SUFFIXES = {".json", ".jsonl"}
@@ -95,38 +98,51 @@ def decide(files: Iterable[str], evaluator: Evaluator, *, is_full: bool = False)
         is_full: explain every criterion in force.
 
     """
+    for file, case in read_files(files, evaluator.rules):
+        yield decide_case(file, case, evaluator, is_full=is_full)
+
+
+def read_files(files: Iterable[str], book: RuleBook) -> Iterator[tuple[str, Case | UnreadableCase]]:
+    """Read the cases of files, each with the name of its file; `-` is standard input."""
     for file in files:
         with ExitStack() as opened:
             stream = sys.stdin.buffer if file == STANDARD_INPUT else opened.enter_context(Path(file).open("rb"))
-            for case in read_cases(stream, evaluator.rules):
-                yield decide_case(file, case, evaluator, is_full=is_full)
+            for case in read_cases(stream, book):
+                yield file, case
 
 
 def decide_case(file: str, case: Case | UnreadableCase, evaluator: Evaluator, *, is_full: bool) -> Outcome:
     """Decide one case that was read from a file."""
     if isinstance(case, UnreadableCase):
-        reasons = tuple(f"{v.path}: {v.message}" if v.path else v.message for v in case.violations)
-        return Undecided(file, case.id, reasons, FAULT)
+        return unreadable(file, case)
     try:
         outcome = evaluator.evaluate(case.facts, case.jurisdiction, case.payer_id, case.as_of, is_full=is_full)
-    except NoRulePackError as error:
-        return Undecided(file, case.id, (str(error),), FAULT, case, is_without_pack=True)
-    except EnginesDisagree as error:
-        return Undecided(file, case.id, (str(error),), INTEGRITY, case)
-    except EvaluationError as error:
-        return Undecided(file, case.id, (str(error),), FAULT, case)
+    except (NoRulePackError, EvaluationError) as error:
+        return failed(file, case, error)
     return Decided(case, outcome.decision)
 
 
-def watched(outcomes: Iterable[Outcome], what: str, *, is_printed: bool = False) -> Iterator[Outcome]:
-    """Pass outcomes on and, on a terminal, count them as they come.
+def unreadable(file: str, case: UnreadableCase) -> Undecided:
+    """Say that a case could not be read."""
+    reasons = tuple(f"{v.path}: {v.message}" if v.path else v.message for v in case.violations)
+    return Undecided(file, case.id, reasons, FAULT)
+
+
+def failed(file: str, case: Case, error: NoRulePackError | EvaluationError) -> Undecided:
+    """Say that no decision was made of a case that could be read."""
+    exit_code = INTEGRITY if isinstance(error, EnginesDisagree) else FAULT
+    return Undecided(file, case.id, (str(error),), exit_code, case, is_without_pack=isinstance(error, NoRulePackError))
+
+
+def watched(items: Iterable[T], what: str, *, total: int | None = None, is_printed: bool = False) -> Iterator[T]:
+    """Pass items on and, on a terminal, count them as they come; `total` is how many there will be, if known.
 
     Where each is printed as it comes (`is_printed`) and the terminal shows that, nothing is counted.
     """
     console = Console(stderr=True)
     if not console.is_terminal or (is_printed and sys.stdout.isatty()):
-        yield from outcomes
+        yield from items
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        yield from progress.track(outcomes, description=what, total=None)
+        yield from progress.track(items, description=what, total=total)

@@ -10,6 +10,7 @@ root = Mounted(
     {
         "evaluate": "engine.cli.evaluate:evaluate",
         "explain": "engine.cli.explain:explain",
+        "compare": "engine.cli.compare:compare",
         "fhir": "engine.cli.fhir:fhir",
         "cases": "engine.cli.cases:cases",
         "rules": "engine.cli.rules:rules",

@@ -25,6 +25,7 @@ from engine.evaluator.interpret import Interpreter
 from engine.evaluator.layout import Layout
 from engine.evaluator.reach import Explorer
 from engine.evaluator.timeline import changes_on
+from engine.pack.book import parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +162,7 @@ class Evaluator:
 
     def _engines_for(self, jurisdiction: str, payer_id: str | None, as_of: date) -> _Engines:
         packs = self.rules.packs_for(jurisdiction, payer_id)
-        numbers = tuple(p.at(as_of) for pack in packs for p in pack.parameters.values())
+        numbers = tuple(p.at(as_of) for p in parameters_of(packs).values())
         key = (jurisdiction, payer_id, numbers)
         found = self._engines.get(key)
         if found is not None:
