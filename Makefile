@@ -77,11 +77,13 @@ image: $(READY)         ## hadolint on the Dockerfile
 	$(call announce,image: hadolint)
 	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; else $(call skip,hadolint is not packaged for this machine); fi
 
-rules: $(READY)         ## the rule packs: check them, run the cases beside them
+rules: $(READY)         ## the rule packs: check them, run the cases beside them, make the pages to read them
 	$(call announce,rules: check)
 	@$(BIN)/eligibility rules check
 	$(call announce,rules: test)
 	@$(BIN)/eligibility rules test
+	$(call announce,rules: pages to read them)
+	@$(BIN)/eligibility rules docs --out build/docs --site build/rules
 
 unit: $(READY)          ## pytest, and coverage of what runs fast; skipped tests are listed with their reason
 	$(call announce,tests: pytest)

@@ -141,7 +141,8 @@ def _cases(group: _Group, faults: list[Diagnostic]) -> Iterator[Case]:
     if as_of is None:
         faults.append(fault("cases/no-date", f"the cases of `{subject}` lack a day", "add `as_of: 2025-06-02`"))
         return
-    if unserved := [j for j in given.jurisdictions if j not in group.book.jurisdictions]:
+    unserved = [j for j in given.jurisdictions if j not in group.book.jurisdictions]
+    if unserved and group.pack.is_active:
         message = f"no active pack serves {', '.join(unserved)}"
         faults.append(fault("cases/subject", message, "", ("jurisdictions",)))
         return

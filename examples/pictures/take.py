@@ -1,4 +1,6 @@
-"""Takes the pictures of docs/clinician-page.md in headless Chromium. Run it by hand, from the repository's folder.
+"""Takes the pictures of clinician-page.md and rule-format.md in docs, in headless Chromium.
+
+Run it by hand, from the repository's folder.
 
 .venv/bin/python -m examples.pictures.take
 """
@@ -19,6 +21,7 @@ from engine.evaluator.agree import Evaluator
 from engine.facts import read_facts
 from engine.pack.load import load_rules
 from engine.page.clinician import Actions, ClinicianView, Receipt, read_history, render_clinician
+from engine.site.build import build_site, write_site
 
 ROOT = Path(__file__).parents[2]
 PATIENTS = ROOT / "examples" / "patients"
@@ -28,6 +31,8 @@ SHOTS = (
     ("clinician-emergency.png", "02-emergency", 380, 900, "dark"),
 )
 """File, patient, width and height in CSS pixels, and colors."""
+CRITERION = "criteria/US-ESK-WP-09.html"
+"""Whose page of the site of the rules is shown."""
 
 
 def render(evaluator: Evaluator, patient: str) -> str:
@@ -75,6 +80,11 @@ def main() -> int:
         page.goto(file.with_name("03-unknown.html").as_uri())
         page.locator("#d-trials").screenshot(path=TARGET / "clinician-trials.png")
         print(TARGET / "clinician-trials.png")
+        write_site(build_site(ROOT / "rules"), Path(folder) / "site")
+        page = browser.new_page(viewport={"width": 1200, "height": 1240})
+        page.goto((Path(folder) / "site" / CRITERION).as_uri())
+        page.screenshot(path=TARGET / "rules-criterion.png")
+        print(TARGET / "rules-criterion.png")
         browser.close()
     return 0
 

@@ -22,6 +22,7 @@ VIOLATIONS = {
     "door-durable-rules": ("engine.evaluator.agree", "import durable_rules_engine"),
     "door-lark": ("engine.pack.load", "import lark"),
     "door-jinja2": ("engine.cli", "import jinja2"),
+    "door-markdown": ("engine.page", "import markdown_it"),
     "door-apsw": ("engine.ledger.entry", "import apsw"),
     "door-psycopg": ("engine.ledger.entry", "import psycopg"),
     "door-httpx": ("server.app", "import httpx"),

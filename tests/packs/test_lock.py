@@ -66,6 +66,15 @@ def test_a_changed_byte_is_refused(rules: Path, file: str) -> None:
     assert _run("check", "--rules", str(rules), "--today", "2026-02-01", "--unlocked")[0] == 0
 
 
+def test_a_pinned_pack_is_read_when_it_is_asked_for(rules: Path) -> None:
+    book = load_rules(rules)
+    assert book.packs_for("US")
+    assert not any("contents" in vars(pack) for pack in book.packs.values())
+    assert book.packs["tiny"].criteria
+    assert "contents" in vars(book.packs["tiny"])
+    assert "contents" not in vars(book.packs["payer-acme"])
+
+
 def test_a_released_version_is_not_pinned_anew(rules: Path) -> None:
     path = rules / "tiny/pack.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("A tiny pack", "Another"), encoding="utf-8")
