@@ -1,4 +1,4 @@
-"""Takes the pictures of clinician-page.md and rule-format.md in docs, in headless Chromium.
+"""Takes the pictures of the README and of clinician-page.md and rule-format.md in docs, in headless Chromium.
 
 Run it by hand, from the repository's folder.
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from engine.cli.root import root
 from engine.evaluator.agree import Evaluator
 from engine.facts import read_facts
 from engine.pack.load import load_rules
@@ -85,6 +86,14 @@ def main() -> int:
         page.goto((Path(folder) / "site" / CRITERION).as_uri())
         page.screenshot(path=TARGET / "rules-criterion.png")
         print(TARGET / "rules-criterion.png")
+        compared = Path(folder) / "compared.html"
+        case = str(PATIENTS / "01-clear-yes.json")
+        asked = ["compare", case, "--as-of", "2019..2026", "--format", "html", "--out", str(compared), "--unlocked"]
+        root.main(asked, standalone_mode=False)
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.goto(compared.as_uri())
+        page.screenshot(path=TARGET / "compare.png")
+        print(TARGET / "compare.png")
         browser.close()
     return 0
 
