@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.compiler.packset import PackSet
+    from server.chart import Chart
     from server.config import Settings
     from server.evaluation import Answer, Asked, Call, Circumstances
     from server.health import Health
@@ -65,7 +67,14 @@ class Decider:
         self._metrics = metrics
 
     def decide(
-        self, data: bytes, call: Call, check: Callable[[], None], call_notes: Notes, position: int | None = None
+        self,
+        data: bytes,
+        call: Call,
+        check: Callable[[], None],
+        call_notes: Notes,
+        position: int | None = None,
+        *,
+        chart: Chart | None = None,
     ) -> Decided:
         """Decide for the bytes of a request. INVARIANT: what is returned is in the log.
 
@@ -75,6 +84,7 @@ class Decider:
             check: called before each costly step; raises when the caller no longer waits.
             call_notes: for the access log.
             position: the request's place on its stream; None where it came alone.
+            chart: of a FHIR request's content, for whoever has parsed it.
 
         Raises:
             Fault: the request is refused. It is logged with its reason.
@@ -83,7 +93,7 @@ class Decider:
 
         """
         asked: Asked | None = None
-        read = read_asked_fhir if call.method == EVALUATE_FHIR else read_asked
+        read = partial(read_asked_fhir, chart=chart) if call.method == EVALUATE_FHIR else read_asked
         with self._rules.reading() as rules:
             circumstances = self._circumstances(position)
             situation = Situation(circumstances, call, rules)

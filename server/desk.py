@@ -7,7 +7,6 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from engine.evaluator.agree import Evaluation
-from engine.fhir.read import read
 from engine.ledger.body import Access
 from engine.page.timeline import read_history
 from server.cds_hooks.desk import Opened, Shown
@@ -17,7 +16,6 @@ from server.evaluation import Call
 from server.faults import Code, Fault, expired
 from server.interceptors.layers import Notes
 from server.rpc.decision_log import SERVICE as LOG_SERVICE
-from server.terminologies import terminology_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from engine.ledger.log import DecisionLog
     from engine.page.timeline import History
     from server.cds_hooks.desk import Feedback, Purpose
+    from server.chart import Chart
     from server.deciding import Decided, Decider
     from server.interceptors.callers import Caller
     from server.rpc.decision_log import DecisionLog as DecisionLogService
@@ -67,17 +66,11 @@ class LocalDesk:
         self._opened: OrderedDict[str, Opened] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, content: Mapping[str, object], patient: str) -> Reading:
+    def read(self, chart: Chart, patient: str) -> Reading:
         """Read a patient's resources as of today; nothing is decided and nothing kept."""
         with self._rules.reading() as rules:
             book = rules.book
-        return read(
-            content,
-            terminology=terminology_of(book),
-            definitions=book.facts,
-            as_of=self._today(),
-            patient=patient,
-        )
+        return chart.read(book, self._today(), patient)
 
     def evaluate(  # noqa: PLR0913 - what an evaluation is asked with, by name
         self,
@@ -90,6 +83,7 @@ class LocalDesk:
         request_id: str,
         caller: Caller,
         deadline: float,
+        chart: Chart | None = None,
     ) -> Shown:
         """Decide, log, and keep the decision open for its page. Arguments and errors: `cds_hooks.desk.Desk`."""
         data = write_fhir_request(
@@ -106,7 +100,7 @@ class LocalDesk:
                 raise expired()
 
         call = self._call(EVALUATE_FHIR, caller, deadline)
-        decided = self._decider.decide(data, call, check, Notes())
+        decided = self._decider.decide(data, call, check, Notes(), chart=chart)
         asked, recorded = decided.asked, decided.recorded
         if recorded.decision_id != decided.answer.decision_id:
             return self._first(recorded.decision_id) or self.evaluate(
@@ -118,6 +112,7 @@ class LocalDesk:
                 request_id="",
                 caller=caller,
                 deadline=deadline,
+                chart=chart,
             )
         if asked.reading is None:
             message = "a FHIR request was read without a reading"

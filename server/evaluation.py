@@ -15,14 +15,13 @@ from engine.errors import FactError, Violation
 from engine.evaluator.encoding import encode_decision
 from engine.facts import PatientFacts, read_facts
 from engine.fhir.bundle import parse
-from engine.fhir.read import read
 from engine.fhir.reading import merged
 from engine.ledger.seal import Context
+from server.chart import Chart
 from server.convert.answers import write_fhir_response, write_response
 from server.convert.readings import write_reading
-from server.convert.requests import Request, path_of, read_fhir_request, read_request
+from server.convert.requests import FhirRequest, Request, path_of, read_fhir_request, read_request
 from server.faults import deceased, invalid
-from server.terminologies import terminology_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -179,9 +178,18 @@ def read_asked(
 
 
 def read_asked_fhir(
-    data: bytes, book: RuleBook, circumstances: Circumstances, max_trials: int, day: date | None = None
+    data: bytes,
+    book: RuleBook,
+    circumstances: Circumstances,
+    max_trials: int,
+    day: date | None = None,
+    *,
+    chart: Chart | None = None,
 ) -> Asked:
     """Read a request with a FHIR record; what it gives itself wins over what the record says. Arguments: `read_asked`.
+
+    `chart` is of the request's content, for whoever has parsed it. INVARIANT: its value is what `parse` makes of the
+    bytes, since a replay has the bytes alone.
 
     Raises:
         Fault: bytes that are no message, invalid fields, all at once, or a patient who had died by then.
@@ -190,23 +198,26 @@ def read_asked_fhir(
     asking = read_fhir_request(data, max_trials)
     request = asking.request
     as_of = request.as_of or day or circumstances.today()
-    try:
-        content = parse(asking.content)
-    except FactError as error:
-        faults = (Violation(CONTENT, violation.code, violation.message) for violation in error.violations)
-        raise invalid((*request.violations, *faults)) from None
-    if not isinstance(content, dict | list):
-        message = "is no resource, Bundle, list of resources or prefetch object"
-        raise invalid((*request.violations, Violation(CONTENT, "fhir/not-a-record", message)))
-    reading = read(
-        content, terminology=terminology_of(book), definitions=book.facts, as_of=as_of, patient=asking.patient_id
-    )
+    reading = (chart or _chart_of(asking)).read(book, as_of, asking.patient_id)
     raw = merged(request.raw, reading)
     facts = _facts(request, raw, book, as_of)
     if reading.is_deceased:
         raise deceased()
     overridden = frozenset(name for name in reading.facts if raw[name] is request.raw.get(name))
     return Asked(data, replace(request, raw=raw), facts, reading, overridden)
+
+
+def _chart_of(asking: FhirRequest) -> Chart:
+    violations = asking.request.violations
+    try:
+        content = parse(asking.content)
+    except FactError as error:
+        faults = (Violation(CONTENT, violation.code, violation.message) for violation in error.violations)
+        raise invalid((*violations, *faults)) from None
+    if not isinstance(content, dict | list):
+        message = "is no resource, Bundle, list of resources or prefetch object"
+        raise invalid((*violations, Violation(CONTENT, "fhir/not-a-record", message)))
+    return Chart(content)
 
 
 def _facts(request: Request, raw: Mapping[str, object], book: RuleBook, as_of: date) -> PatientFacts:

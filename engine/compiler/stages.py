@@ -74,7 +74,7 @@ def compile_packs(
     found = compiled(packs)
     local = [p for p in packs if p.header.tightens]
     if local:
-        faults = loosened(local, [p for p in packs if not p.header.tightens], found, compiled)
+        faults = loosened(local, book.national.packs_for(jurisdiction, payer_id), found, compiled)
         if faults:
             raise RulePackError(faults)
     return found

@@ -30,7 +30,9 @@ Move: TypeAlias = Literal["same", "up", "down", "mixed"]
 
 ADDS = frozenset({*LEVEL_OF_EFFECT, "excludes", "shows"})
 """Effects that a local pack may add."""
-_HOLDS_BACK = frozenset({"contraindicates", "excludes", "advises_against", "defers"})
+_HOLDS_BACK = frozenset({"contraindicates", "excludes", "advises_against", "requires", "defers"})
+_NAMED = frozenset({"criterion", "derived", "referral", "reference"})
+"""Items that would stand in the place of another pack's of the same id."""
 _FLIPPED: Mapping[Move, Move] = {"same": "same", "up": "down", "down": "up", "mixed": "mixed"}
 _STRICTER: Mapping[str, frozenset[Move]] = {
     **dict.fromkeys(
@@ -53,7 +55,7 @@ def loosened(
 
     Args:
         local: the packs that tighten.
-        national: the packs without them.
+        national: the packs that answer without them.
         found: all of them, compiled.
         compiled: compiles packs with other parameters.
 
@@ -62,6 +64,8 @@ def loosened(
     before = compiled(national, {})
     for pack in local:
         faults += _forbidden(pack, found)
+        faults += _brought(pack, national, found)
+        faults += (fault for other in found.packs if other is not pack for fault in _taken(pack, other))
         for name in pack.parameters:
             if name in before.parameters:
                 faults += _loosening_number(pack, name, before, national, compiled)
@@ -87,6 +91,27 @@ def _forbidden(pack: Pack, found: PackSet) -> Iterator[Diagnostic]:
             yield located.fault("local/no-care-left", message, "use `cautions`", ("options",))
 
 
+def _brought(pack: Pack, national: Sequence[Pack], found: PackSet) -> Iterator[Diagnostic]:
+    """Find packs that would answer only because the local pack extends them."""
+    alone = {p.id for p in found.packs if not p.header.tightens} - {p.id for p in national}
+    for base in pack.header.extends:
+        if base in alone:
+            message = f"`{pack.id}` would let `{base}` answer for {found.jurisdiction}"
+            hint = "extend packs that answer in every jurisdiction that `tightens` names"
+            yield pack.place.fault("local/loosens", message, hint, ("extends",))
+
+
+def _taken(pack: Pack, other: Pack) -> Iterator[Diagnostic]:
+    """Find what would take the place of another pack's item, whether or not the local pack extends that one."""
+    for kind, key in pack.located:
+        if kind in _NAMED and (kind, key) in other.located:
+            message = f"{kind} `{key}` would take the place of that of pack `{other.id}`"
+            yield pack.located[kind, key].fault("local/loosens", message, "ids are never reused; choose another")
+    for kind in sorted(pack.referral_kinds.keys() & other.referral_kinds.keys()):
+        message = f"the words for `{kind}` would take the place of those of pack `{other.id}`"
+        yield pack.place.fault("local/loosens", message, "leave the kind out of `kinds`")
+
+
 def _loosening_number(
     pack: Pack,
     name: str,
@@ -101,7 +126,8 @@ def _loosening_number(
         yield located.fault("local/loosens", message)
         return
     tightened = given.tightened(own)
-    steps = {(given.at(day), tightened.at(day)) for day in tightened.values if day >= min(own.values)}
+    days = (day for day in (*given.values, *own.values) if day >= min(own.values))
+    steps = {(given.at(day), tightened.at(day)) for day in days}
     for old, new in sorted(step for step in steps if step[0] != step[1]):
         without, with_it = (compiled(national, {name: _constant(own, value)}) for value in (old, new))
         moves = _moves(without, with_it)

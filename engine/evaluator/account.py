@@ -126,6 +126,8 @@ class Account:
                 yield from self.failing(node)
             case form.Holds(node) if node.startswith("in_force:"):
                 yield "in force on this date", "no"
+            case form.Holds(node) if is_wanted and self._is_list_of_demands(node):
+                yield from self.failing(node)
             case form.Compare(node) | form.OneOf(node) | form.Holds(node):
                 yield (
                     self.label(node),
@@ -133,6 +135,15 @@ class Account:
                 )
             case _:
                 return
+
+    def _is_list_of_demands(self, name: str) -> bool:
+        """Say whether a concept asks for several things at once, so that it says more which of them fails."""
+        node = self.packs.nodes.get(name)
+        return (
+            name in self.packs.derived
+            and isinstance(node, form.ConditionNode)
+            and isinstance(node.expression, form.All)
+        )
 
     def test(self, expression: form.Expression) -> Truth:
         """Give the truth of an expression."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -17,10 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Domain:
-    """One value per class, None for missing, and for a number the last one of the class that it begins."""
+    """One value per class, None for missing, and for a number the last one of the class that it begins.
+
+    `same` gives for each word the one that stands for its class; of other types, values stand for themselves or, as
+    numbers, for those up to the end of their class.
+    """
 
     values: tuple[form.Value, ...]
     ends: Mapping[form.Value, int] = field(default_factory=dict)
+    same: Mapping[form.Value, form.Value] = field(default_factory=dict)
+
+    def class_of(self, value: form.Value) -> form.Value:
+        """Give the value that stands for the class of a value."""
+        if self.ends and isinstance(value, int):
+            return self.values[bisect_right(self.values, value, lo=1) - 1]  # type: ignore[type-var]
+        return self.same.get(value, value)
 
 
 def domain(
@@ -39,9 +51,13 @@ def domain(
             groups = [leaf.values for leaf in found if isinstance(leaf, form.OneOf)]
             missing = definition.missing_values if definition else ()
             values = [v for v in node.values if v not in missing]
-            if not _speaks_for_itself(node.name, nodes):
-                values = list({tuple(v in g for g in groups): v for v in reversed(values)}.values())
-            return Domain((None, *values))
+            if _speaks_for_itself(node.name, nodes):
+                return Domain((None, *values))
+            classes: dict[tuple[bool, ...], str] = {}
+            same: dict[form.Value, form.Value] = {
+                v: classes.setdefault(tuple(v in g for g in groups), v) for v in values
+            }
+            return Domain((None, *classes.values()), same=same)
         case "text":
             return Domain((None,))
         case _:

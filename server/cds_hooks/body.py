@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, NoReturn
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from starlette.requests import ClientDisconnect
 
+from engine.fhir import bundle
 from server.cds_hooks.outcome import Refusal, malformed
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
 BODY_SECONDS = 10.0
-MAX_DEPTH = 100
+MAX_DEPTH = bundle.MAX_DEPTH - 1
+"""INVARIANT: a resource that is read goes into an object of resources, which is no deeper than a record may be."""
+
 _JSON_TYPES = frozenset({"application/json", "application/fhir+json", "application/json+fhir"})
+_HOLDERS = frozenset({dict, list})
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 
@@ -49,14 +54,15 @@ async def take_in(request: Request, limit: int, kinds: frozenset[str] = _JSON_TY
 
 
 def read_object(data: bytes) -> dict[str, object]:
-    """Read a JSON object.
+    """Read a JSON object. Numbers with a point are the `Decimal` of the nearest float, as they are written and logged.
 
     Raises:
-        Refusal: 400 for anything else, also for a key that occurs twice in an object, NaN, and absurd depth.
+        Refusal: 400 for anything else, also for a key that occurs twice in an object, NaN, endless digits, and absurd
+            depth.
 
     """
     try:
-        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_no_number)
+        value = _DECODER.decode(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise malformed("the body is not JSON that has one reading") from None
     if not isinstance(value, dict):
@@ -74,23 +80,38 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return value
 
 
+def _integer(digits: str) -> int:
+    if len(digits) > bundle.MAX_DIGITS:
+        message = "a number has too many digits"
+        raise ValueError(message)
+    return int(digits)
+
+
+def _decimal(digits: str) -> Decimal:
+    return Decimal(repr(float(digits)))
+
+
 def _no_number(_text: str) -> NoReturn:
     message = "NaN and Infinity are not JSON"
     raise ValueError(message)
 
 
-def _is_deep(value: object) -> bool:
-    level: list[object] = [value]
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_decimal, parse_constant=_no_number
+)
+
+
+def _is_deep(value: dict[str, object]) -> bool:
+    level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
-        inner: list[object] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(v for v in item.values() if isinstance(v, dict | list))
-            elif isinstance(item, list):
-                inner.extend(v for v in item if isinstance(v, dict | list))
-        if not inner:
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if type(inner) in _HOLDERS
+        ]
+        if not level:
             return False
-        level = inner
     return True
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from engine.evaluator.decision import Decision
     from engine.facts import PatientFacts
     from engine.page.timeline import History
+    from server.chart import Chart
     from server.interceptors.callers import Caller
 
 Outcome: TypeAlias = Literal["accepted", "overridden"]
@@ -111,7 +112,7 @@ class Feedback:
 class Desk(Protocol):
     """Evaluates and logs. Called on threads, several at once; nothing is returned before it is in the log."""
 
-    def read(self, content: Mapping[str, object], patient: str) -> Reading:
+    def read(self, chart: Chart, patient: str) -> Reading:
         """Read a patient's FHIR resources as of today, without deciding anything; nothing of it is kept."""
 
     def evaluate(  # noqa: PLR0913 - what an evaluation is asked with, by name
@@ -125,6 +126,7 @@ class Desk(Protocol):
         request_id: str,
         caller: Caller,
         deadline: float,
+        chart: Chart | None = None,
     ) -> Shown:
         """Decide for a patient's FHIR resources.
 
@@ -137,6 +139,7 @@ class Desk(Protocol):
             request_id: the same id and content give the same decision.
             caller: the client and the user whom it names.
             deadline: monotonic seconds after which nobody waits any more.
+            chart: of the content, for whoever has parsed it.
 
         Raises:
             LedgerError: the log cannot take the decision, so nothing may be shown.

@@ -22,6 +22,7 @@ from server.cds_hooks.hook import check_patient, read_call
 from server.cds_hooks.outcome import Refusal, busy, late, malformed
 from server.cds_hooks.prefetch import templates
 from server.cds_hooks.quiet import digest_of
+from server.chart import Chart
 from server.faults import Fault
 from server.interceptors.callers import Caller
 
@@ -69,6 +70,11 @@ class _Asked:
     client: Client
     proof: str
     ends: float
+
+
+def write_content(content: Mapping[str, object]) -> bytes:
+    """Write prefetched resources as they are logged. Raises: ValueError for a number that no computer can hold."""
+    return json.dumps(content, allow_nan=False, separators=(",", ":"), default=float).encode()
 
 
 class Threads:
@@ -187,13 +193,14 @@ class Services:
         if not has_patient and not check_patient(call, content):
             message = "the Patient is neither prefetched nor can it be read with the token that came"
             raise Refusal(412, "no-patient", message, places=("prefetch.patient",))
+        chart = Chart(content)
         if not is_order:
-            reading = await self._read(data, lambda: self._desk.read(content, call.patient))
+            reading = await self._read(data, lambda: self._desk.read(chart, call.patient))
             if not self._deck.may_concern(reading):
                 return []
         caller = Caller(f"{client.name} {call.user}", _ROLES, asked.proof)
         try:
-            shown = await self._threads.run(lambda: self._decide(content, call, asked, caller))
+            shown = await self._threads.run(lambda: self._decide(content, chart, call, asked, caller))
         except Fault as fault:
             if fault.reason == DECEASED:
                 return []
@@ -207,9 +214,11 @@ class Services:
         """Read what came with a call: a small body at once, since handing it to a thread costs more than it takes."""
         return work() if len(data) <= SMALL_BYTES else await self._threads.run(work)
 
-    def _decide(self, content: Mapping[str, object], call: HookCall, asked: _Asked, caller: Caller) -> Shown:
+    def _decide(
+        self, content: Mapping[str, object], chart: Chart, call: HookCall, asked: _Asked, caller: Caller
+    ) -> Shown:
         try:
-            written = json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+            written = write_content(content)
         except ValueError:
             raise malformed("the body holds a number that no computer can hold") from None
         # A client may use one hookInstance for several calls, so the content is part of what makes a request the same.
@@ -224,6 +233,7 @@ class Services:
             request_id=str(uuid5(_REQUESTS, same)),
             caller=caller,
             deadline=asked.ends,
+            chart=chart,
         )
 
     def _drawn(

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from engine.facts import PatientFacts
     from engine.pack.book import RuleBook
     from server.cds_hooks.desk import Feedback
+    from server.chart import Chart
     from server.interceptors.callers import Caller
 
 ROOT = Path(__file__).parents[2]
@@ -145,9 +146,9 @@ class Desk:
     def __post_init__(self) -> None:
         self.may_go.set()
 
-    def read(self, content: Mapping[str, object], patient: str) -> Reading:
+    def read(self, chart: Chart, patient: str) -> Reading:
         """Read the facts of the example patient."""
-        del content, patient
+        del chart, patient
         facts = {**example(self.name)["facts"], **self.changes}
         return replace(self.reading, facts={name: Value(v) for name, v in facts.items() if v is not None})
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +55,15 @@ def run(book: RuleBook, monkeypatch: pytest.MonkeyPatch) -> Run:
     return call
 
 
+@pytest.fixture
+def run_without_eu(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Give a function that runs the command where no pack speaks for the European Union."""
+    shutil.copytree(RULES, tmp_path / "rules", ignore=shutil.ignore_patterns("eu", "uk", "ca"))
+    american = load_rules(tmp_path / "rules", is_locked=False)
+    monkeypatch.setattr("engine.pack.load.load_rules", lambda *_folders, **_options: american)
+    return run
+
+
 OPTIONS = ("--rules", str(RULES), "--unlocked", "--engines", "interpret")
 
 
@@ -92,19 +103,19 @@ def test_standard_input_is_a_file_too(run: Run) -> None:
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == ["a", "b"]
 
 
-def test_a_bad_case_is_told_on_standard_error_and_stops_nobody(run: Run) -> None:
+def test_a_bad_case_is_told_on_standard_error_and_stops_nobody(run_without_eu: Run) -> None:
     text = "\n".join(
         [case(id="a"), case(id="b", as_of="soon", facts={"age_year": 1}), case(id="c", jurisdiction="EU"), case(id="d")]
     )
 
-    result = run("evaluate", "-", "--format", "json", text=text)
+    result = run_without_eu("evaluate", "-", "--format", "json", text=text)
 
     assert result.exit_code == FAULT
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == ["a", "d"]
     assert result.stderr.splitlines() == [
         "eligibility: -: case `b`: as_of: must be a day that exists, written as YYYY-MM-DD",
         "eligibility: -: case `b`: facts.age_year: is not a fact of the data dictionary; did you mean `age_years`?",
-        "eligibility: -: case `c`: no pack for jurisdiction `EU`; packs are loaded for US",
+        "eligibility: -: case `c`: no pack for jurisdiction `EU`; packs are loaded for US, VA",
     ]
 
 
@@ -229,6 +240,40 @@ def test_what_came_and_cannot_be_used_is_told(run: Run) -> None:
     assert "By time alone: from 2025-06-17 on" in sheet
 
 
+def changed(file: str, jurisdiction: str, **facts: object) -> str:
+    """A case of another jurisdiction: the facts of an example patient, some of them changed."""
+    example = json.loads(Path(file).read_text(encoding="utf-8"))
+    return case(jurisdiction=jurisdiction, facts={**example["facts"], **facts})
+
+
+def test_what_is_only_reported_and_every_note_are_told_once(run: Run) -> None:
+    sheet = run("evaluate", "-", text=changed(CLEAR, "CA", contraception_effective=True)).stdout
+
+    _, esketamine, _, ketamine = re.split(r"^[123]\. ", sheet.partition("Notes on every option")[0], flags=re.MULTILINE)
+    assert "[CA-11]" in esketamine.partition("  Notes\n")[2]
+    assert {"US-KET-01", "CA-06"} <= set(re.findall(r"\[([A-Z0-9-]+)\]", ketamine.partition("  Notes\n")[2]))
+    assert sheet.count("[US-SUB-03]") == 1
+
+
+def test_another_indication_that_is_not_met_is_no_argument_against(run: Run) -> None:
+    sheet = run("evaluate", "-", text=changed(CLEAR, "EU", contraception_effective=True)).stdout
+
+    assert "  Against\n" not in sheet
+    assert "[EU-05]" in sheet.partition("  Looked at and not met\n")[2].partition("  Dosing\n")[0]
+
+
+def test_what_weakens_a_statement_stands_beside_it(run: Run) -> None:
+    facts = {"contraception_effective": True, "aneurysmal_vascular_disease": "repaired"}
+
+    sheet = " ".join(run("evaluate", "-", text=changed(CLEAR, "EU", **facts)).stdout.split())
+
+    assert (
+        "and a repair as still present. (source partly read) Contested: The texts read are silent on repaired lesions; "
+        "experts may differ on whether they still count. [EU-10]"
+    ) in sheet
+    assert "(source read)" not in sheet
+
+
 def test_coverage_stands_apart(run: Run) -> None:
     assert "Coverage by CAREFIRST: not covered" in run("evaluate", str(PATIENTS / "05-misuse.json")).stdout
 
@@ -270,7 +315,7 @@ def test_the_examples_answer_as_they_expect(run: Run) -> None:
     assert (result.exit_code, result.stdout) == (GOOD, "11 passed, 0 failed\n")
 
 
-def test_disagreements_are_a_table_and_the_last_line_counts(run: Run) -> None:
+def test_disagreements_are_a_table_and_the_last_line_counts(run_without_eu: Run) -> None:
     expected = {"esketamine": {"status": "eligible"}, "triage": "low"}
     text = "\n".join(
         [
@@ -280,7 +325,7 @@ def test_disagreements_are_a_table_and_the_last_line_counts(run: Run) -> None:
         ]
     )
 
-    result = run("cases", "-", text=text)
+    result = run_without_eu("cases", "-", text=text)
 
     assert result.exit_code == FAULT
     assert result.stdout.splitlines()[-1] == "1 passed, 1 failed, 1 without a pack"

@@ -60,7 +60,6 @@ def reported(found: OptionAnswer) -> set[str]:
         ({"trials": FOUR, "uds_positive": "yes"}, "not_recommended", {"VA-04"}),
         ({"trials": FOUR, "uds_positive": "not_done"}, "eligible", {"VA-03", "US-KET-01"}),
     ],
-    ids=str,
 )
 def test_va_has_an_indication_of_its_own_for_ketamine(
     change: dict[str, object], status: str, criteria: set[str]
@@ -69,7 +68,7 @@ def test_va_has_an_indication_of_its_own_for_ketamine(
 
     assert found.status == status
     assert criteria <= reported(found)
-    assert "US-KET-03" not in reported(found)
+    assert "US-KET-03" not in {criterion.id for criterion in found.criteria}
 
 
 def test_acute_suicidality_needs_no_failed_trial_in_va() -> None:
@@ -102,7 +101,6 @@ def test_the_label_decides_on_esketamine_in_va_and_is_named_as_the_floor() -> No
         ({**ACUTE, "imminent_risk_judgement": False}, "same_day", {"US-SUI-02", "VA-05"}),
         ({**ACUTE, "care_setting": "inpatient"}, None, set()),
     ],
-    ids=str,
 )
 def test_the_crisis_line_of_veterans_joins_the_referral(
     change: dict[str, object], urgency: str | None, criteria: set[str]
@@ -130,7 +128,6 @@ def test_the_crisis_line_of_veterans_joins_the_referral(
             {"CA-08", "US-CON-03", "US-CON-04"},
         ),
     ],
-    ids=str,
 )
 def test_guidelines_add_to_the_plan_from_their_day(
     change: dict[str, object], jurisdiction: str, first_day: date, added: set[str]

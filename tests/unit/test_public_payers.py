@@ -52,7 +52,6 @@ def covered(
         (COURSE, "insufficient_data", ("UK-03",)),
         ({"esketamine_start_date": "2021-03-01"}, "not_covered", ("UK-02",)),
     ],
-    ids=str,
 )
 def test_the_nhs_looks_at_a_running_course_first(
     change: dict[str, object], status: str, criteria: tuple[str, ...]
@@ -67,7 +66,7 @@ def test_an_unknown_first_day_of_the_course_is_asked_for_coverage_alone() -> Non
     assert next(o.status for o in decision.options if o.option == "esketamine") == "eligible"
 
 
-@pytest.mark.parametrize("change", [{}, BARRED, {"pregnancy_status": "pregnant"}], ids=str)
+@pytest.mark.parametrize("change", [{}, BARRED, {"pregnancy_status": "pregnant"}])
 def test_va_asks_for_prior_approval_whatever_the_clinical_status(change: dict[str, object]) -> None:
     assert covered(change, "VA", "VA") == ("prior_approval", ("VA-02",))
 

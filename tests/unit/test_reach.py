@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -9,18 +10,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.compiler import form
 from engine.compiler.stages import compile_packs
-from engine.evaluator import reach
+from engine.evaluator import search
 from engine.evaluator.agree import Evaluator
+from engine.evaluator.inputs import prepare
+from engine.evaluator.interpret import Interpreter
+from engine.evaluator.reach import Explorer
 from engine.pack.load import load_rules
+from tests.property.brute_force import BruteForce
 from tests.property.patients import BENIGN, JURISDICTION, TODAY, Patient, Patients
-from tests.property.test_missing import BruteForce, compare, nearly_complete
+from tests.property.test_missing import compare, nearly_complete
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
     from engine.evaluator.decision import Decision, OptionAnswer
+    from engine.evaluator.search import OptionReach
 
 pytestmark = pytest.mark.long
 
@@ -138,8 +145,8 @@ def test_best_questions_come_first() -> None:
 
 @pytest.mark.parametrize("most_around", [512, 1 << 15])
 def test_a_few_at_a_time_finds_what_all_together_find(most_around: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "MOST_TOGETHER", 1)
-    monkeypatch.setattr(reach, "MOST_AROUND", most_around)
+    monkeypatch.setattr(search, "MOST_TOGETHER", 1)
+    monkeypatch.setattr(search, "MOST_AROUND", most_around)
     rng = Random("a few at a time")
     force = BruteForce(BOOK, compile_packs(BOOK, JURISDICTION, None, TODAY))
     with closing(Evaluator(BOOK, "interpret")) as evaluator:
@@ -149,6 +156,59 @@ def test_a_few_at_a_time_finds_what_all_together_find(most_around: int, monkeypa
             if found is not None:
                 evaluation = evaluator.evaluate(PATIENTS.read(patient), JURISDICTION, None, patient.as_of)
                 assert not compare(found, evaluation), patient
+
+
+class Explored:
+    """Explores patients with one memory."""
+
+    def __init__(self) -> None:
+        self.packs = compile_packs(BOOK, JURISDICTION, None, TODAY)
+        self.interpreter = Interpreter(self.packs.compiled)
+        self.explorer = Explorer(self.packs, self.interpreter, BOOK.facts, BOOK.dictionary.constraints)
+
+    def __call__(self, change: Mapping[str, object]) -> dict[str, OptionReach]:
+        facts = {name: value for name, value in {**RESISTANT, **change}.items() if value is not ...}
+        inputs = prepare(BOOK, self.packs, PATIENTS.read(Patient(facts, None, TODAY)))
+        credited = {n.name: ("trials",) for n in self.packs.nodes.values() if isinstance(n, form.CountNode)}
+        return self.explorer.explore(inputs, self.interpreter.evaluate(inputs), credited)
+
+
+def test_patients_of_the_same_classes_are_searched_once() -> None:
+    explored = Explored()
+    one = explored({**without("dialysis"), "age_years": 40, "sbp_mmHg": 124})
+    same = explored({**without("dialysis"), "age_years": 41, "sbp_mmHg": 125})
+    other = explored({**without("dialysis"), "age_years": 70, "sbp_mmHg": 125})
+
+    assert one["esketamine"] is same["esketamine"]
+    assert other["esketamine"] is not one["esketamine"]
+    assert "dialysis" in one["esketamine"].facts
+
+
+def test_what_is_remembered_is_what_a_first_search_finds() -> None:
+    rng, remembering = Random("remembered"), Explored()
+    changes = [without(*rng.sample(sorted(RESISTANT), rng.randint(0, len(RESISTANT)))) for _ in range(12)]
+    first = [remembering(change) for change in changes]
+
+    assert len({str(reach) for reach in first}) > 8
+    assert [remembering(change) for change in changes] == first
+    assert [Explored()(change) for change in changes] == first
+
+
+def test_several_threads_find_the_same() -> None:
+    explored = Explored()
+    changes = [without("dialysis"), without("age_years", "raised_icp"), without(*RESISTANT)] * 8
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        found = list(pool.map(explored, changes))
+
+    assert found == found[:3] * 8
+
+
+def test_nothing_missing_needs_no_search() -> None:
+    found = Explored()({})
+
+    assert {option: (len(reach.statuses), dict(reach.facts)) for option, reach in found.items()} == {
+        option.id: (1, {}) for option in Explored().packs.options
+    }
 
 
 def test_knowing_nothing_asks_for_much_and_decides_nothing() -> None:
