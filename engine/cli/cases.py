@@ -11,7 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.cli.invocation import FAULT, GOOD, complain, engines_option, open_engines, rules_options, worst
+from engine.cli.invocation import (
+    FAULT,
+    GOOD,
+    complain,
+    engines_option,
+    open_engines,
+    overlay_option,
+    rules_options,
+    worst,
+)
 from engine.cli.output import JsonObject, as_line
 from engine.cli.panel import Outcome, Undecided, decide, expand, watched
 from engine.cli.sheet import PLAIN_WIDTH
@@ -62,6 +71,7 @@ Exit codes: 0 all passed; 1 a case failed or cannot be read; 2 wrong usage; 3 th
 @click.argument("files", nargs=-1, required=True, metavar="FILE|-...")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @engines_option
+@overlay_option
 @rules_options
 @click.pass_context
 def cases(  # noqa: PLR0913 - one parameter for each option

@@ -22,6 +22,7 @@ from engine.cli.invocation import (
     complain,
     engines_option,
     open_engines,
+    overlay_option,
     rules_options,
     worst,
 )
@@ -130,6 +131,7 @@ Example: eligibility compare patient.json --as-of 2025-01-20,2025-01-21 --format
     help="Write here, not to the terminal.",
 )
 @engines_option
+@overlay_option
 @rules_options
 @click.pass_context
 def compare(  # noqa: PLR0913 - one parameter for each option

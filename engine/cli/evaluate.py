@@ -10,7 +10,16 @@ import click
 from rich.console import Console
 
 from engine.cli.case_file import UnreadableCase
-from engine.cli.invocation import EXIT_CODES, GOOD, complain, engines_option, open_engines, rules_options, worst
+from engine.cli.invocation import (
+    EXIT_CODES,
+    GOOD,
+    complain,
+    engines_option,
+    open_engines,
+    overlay_option,
+    rules_options,
+    worst,
+)
 from engine.cli.output import as_line, decision_to_json
 from engine.cli.panel import Undecided, decide, decide_case, expand, watched
 from engine.cli.sheet import print_sheet
@@ -43,6 +52,7 @@ Example: eligibility evaluate --fhir record.json --jurisdiction US --as-of 2025-
 @click.option("--payer", "payer_id", metavar="NAME", help="With --fhir: the payer whose coverage rules apply.")
 @click.option("--patient", metavar="ID", help="With --fhir: the only patient to evaluate.")
 @engines_option
+@overlay_option
 @rules_options
 @click.pass_context
 def evaluate(  # noqa: PLR0913 - one parameter for each option

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, TextIO
 import click
 from rich.console import Console
 
-from engine.cli.invocation import EXIT_CODES, GOOD, complain, engines_option, open_engines, rules_options, worst
+from engine.cli.invocation import (
+    EXIT_CODES,
+    GOOD,
+    complain,
+    engines_option,
+    open_engines,
+    overlay_option,
+    rules_options,
+    worst,
+)
 from engine.cli.output import as_line, decision_to_json
 from engine.cli.panel import Decided, Undecided, decide, expand, watched
 from engine.cli.sheet import print_sheet
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
 )
 @click.option("--all", "is_full", is_flag=True, help="List every criterion in force, also those that do not apply.")
 @engines_option
+@overlay_option
 @rules_options
 @click.pass_context
 def explain(  # noqa: PLR0913 - one parameter for each option

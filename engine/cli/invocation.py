@@ -72,8 +72,7 @@ def overlay_option(command: F) -> F:
 
 
 def rules_options(command: F) -> F:
-    """Add what says where the rules are, which local packs tighten them, and whether they must be those of the lock."""
-    command = overlay_option(command)
+    """Add what says where the rules are and whether they must be those of the lock."""
     command = click.option(
         "--unlocked", is_flag=True, help="Take rule packs that differ from packs.lock, while they are being written."
     )(command)

@@ -29,8 +29,8 @@ _STRUCTURE = frozenset({"pack/missing-file", "pack/unknown-pack", "pack/cycle"})
 _FOLLOWS = frozenset(
     {
         "cases/no-pack", "cases/none", "cases/side", "cases/subject", "lint/no-pack", "lint/placeholder",
-        "lint/referral-words", "lint/unknown-id", "pack/condition-too-deep", "pack/missing-file", "pack/missing-parameter",
-        "pack/unknown-name",
+        "lint/referral-words", "lint/unknown-id", "pack/condition-too-deep", "pack/missing-file",
+        "pack/missing-parameter", "pack/unknown-name",
     }
 )  # fmt: skip
 """What may be wrong only because something else could not be read."""

@@ -28,6 +28,6 @@ def across_pages(library: Library) -> Iterator[Page]:
         yield Page(path, "pair.html.j2", f"{pair.one} and {pair.other}", {"pair": pair}, (DIFFERENCES,))
     series = all_series(catalog)
     told = {"series": series, "totals": totals(series)}
-    yield Page("ids.html", "ids.html.j2", "Every id of the clinical tables", told)
+    yield Page("ids.html", "ids.html.j2", "Every criterion by its id", told)
     yield Page("unconfirmed.html", "unconfirmed.html.j2", "What is not confirmed", {"concerns": concerns(catalog)})
     yield Page("timeline.html", "timeline.html.j2", "When the rules change", {"days": days(catalog)})

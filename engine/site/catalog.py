@@ -16,7 +16,6 @@ from engine.errors import RulePackError
 from engine.pack.cases import read_cases
 from engine.pack.load import load_rules
 from engine.page.environment import words
-from engine.site.elsewhere import read_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -100,7 +99,6 @@ class Catalog:
     Attributes:
         book: the packs.
         cases: the cases beside the rules.
-        elsewhere: ids of the clinical tables that no pack holds, with the reason.
         changelogs: the CHANGELOG.md of each pack that has one, by the pack's id.
         day: the day for whose numbers the conditions are written: the last review of any pack.
         sets: the packs that answer, compiled, by jurisdiction and payer (empty: without one).
@@ -109,7 +107,6 @@ class Catalog:
 
     book: RuleBook
     cases: tuple[Case, ...]
-    elsewhere: Mapping[str, str]
     changelogs: Mapping[str, str]
     day: date
     sets: Mapping[tuple[str, str], PackSet]
@@ -219,7 +216,7 @@ def read_catalog(folder: Path, overlays: Sequence[Path] = ()) -> Catalog:
         for payer in sorted(book.payers):
             if len(book.packs_for(jurisdiction, payer)) > len(alone.packs):
                 sets[jurisdiction, payer] = compile_packs(book, jurisdiction, payer, day, is_whole=True)
-    return Catalog(book, tuple(cases), read_elsewhere(folder, book), _changelogs(folder, book), day, sets)
+    return Catalog(book, tuple(cases), _changelogs(folder, book), day, sets)
 
 
 def place_of(pack: Pack, where: Located) -> str:

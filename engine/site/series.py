@@ -1,11 +1,11 @@
-"""Every id of the clinical tables, where it lives, and how many there are in each series."""
+"""Every criterion id, where it lives, and how many there are in each series."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.site.elsewhere import by_number
+from engine.names import by_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Id:
-    """An id, with its items (one, unless packs that never meet share it) or the reason why no pack holds it."""
+    """An id, with its items (one, unless packs that never meet share it)."""
 
     name: str
     items: tuple[Item, ...]
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,25 +28,19 @@ class Series:
     prefix: str
     ids: tuple[Id, ...]
 
-    @property
-    def held(self) -> int:
-        """How many of them a pack holds."""
-        return sum(bool(each.items) for each in self.ids)
 
-
-def totals(series: Iterable[Series]) -> dict[str, tuple[int, int]]:
-    """Count by the first part of the prefix: how many ids a pack holds, and how many there are."""
-    found: dict[str, tuple[int, int]] = {}
+def totals(series: Iterable[Series]) -> dict[str, int]:
+    """Count the ids by the first part of their prefix."""
+    found: dict[str, int] = {}
     for each in series:
         first = each.prefix.partition("-")[0]
-        held, every = found.get(first, (0, 0))
-        found[first] = (held + each.held, every + len(each.ids))
+        found[first] = found.get(first, 0) + len(each.ids)
     return found
 
 
 def all_series(catalog: Catalog) -> tuple[Series, ...]:
     """Give every id in the order of the tables, by series."""
-    ids: dict[str, Id] = {name: Id(name, (), reason) for name, reason in catalog.elsewhere.items()}
+    ids: dict[str, Id] = {}
     for item in catalog.of_kind("criterion"):
         before = ids[item.name].items if item.name in ids else ()
         ids[item.name] = Id(item.name, (*before, item))

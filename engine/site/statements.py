@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.names import by_number
 from engine.page.environment import CONFIRMATIONS
-from engine.site.elsewhere import by_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -108,11 +108,11 @@ def test_payers_and_jurisdictions_are_those_of_the_dictionary_and_the_packs(
     with pytest.raises(FactError, match="did you mean `CIGNA`"):
         evaluator.evaluate(facts, "US", "CIGNNA", DAY)
     with pytest.raises(NoRulePackError):
-        evaluator.evaluate(facts, "EU", None, DAY)
+        evaluator.evaluate(facts, "CH", None, DAY)
 
-    covered = evaluator.evaluate(facts, "US", "NHS", DAY).decision.coverage
+    covered = evaluator.evaluate(facts, "EU", "CIGNA", DAY).decision.coverage
     assert covered is not None
-    assert covered.status in {"insufficient_data", "not_met"}
+    assert (covered.status, covered.criteria) == ("insufficient_data", ())
 
 
 def test_the_ends_of_the_calendar_are_days_too(book: RuleBook) -> None:

@@ -79,7 +79,7 @@ def test_every_card_is_short_and_whole(name: str, ordered: tuple[str, ...]) -> N
         ),
         ("05", "Esketamine nasal spray (labeled): criteria met with precautions: ", "info", "trdEligibility"),
         ("06", "Esketamine nasal spray (labeled): not recommended: Pregnancy.", "warning", "trdNotRecommended"),
-        ("10", "Esketamine nasal spray (labeled): not now: Blood pressure of 180/110", "warning", "trdNotNow"),
+        ("10", "Esketamine nasal spray (labeled): not now: Severely raised blood pressure", "warning", "trdNotNow"),
     ],
 )
 def test_an_order_is_judged_by_its_status(name: str, summary: str, indicator: str, topic: str) -> None:

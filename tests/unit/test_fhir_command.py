@@ -32,7 +32,7 @@ RECORD = bundle(
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Give a function that runs the command; the rules are loaded once for all of them."""
-    monkeypatch.setattr("engine.pack.load.load_rules", lambda _folder, **_options: BOOK)
+    monkeypatch.setattr("engine.pack.load.load_rules", lambda *_folders, **_options: BOOK)
 
     def call(*arguments: str, text: str = "") -> Result:
         return CliRunner().invoke(root, [*arguments, *RULES], input=text)

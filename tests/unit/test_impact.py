@@ -307,8 +307,8 @@ def test_a_candidate_that_fails_is_an_error_for_each_decision(log: MemoryLog, bo
     assert nonzero(report.stored) == {"error": len(log.leaves)}
     assert dict(report.stored.reasons[Bucket.ERROR].shown) == {"no-rule-pack": len(log.leaves)}
 
-    payer = ("", FACTS_FILE, "CIGNA:", "CIGNUS:")
-    report, stored, _ = judged(log, edited(book, payer))
+    nobody = ("", FACTS_FILE, "CIGNA:", "CIGNUS:"), ("payer-cigna", "pack.yaml", "payer: CIGNA", "payer: CIGNUS")
+    report, stored, _ = judged(log, edited(book, *nobody))
     assert [j.reasons for j in stored if j.bucket is Bucket.ERROR] == [("payer",)]
 
 

@@ -10,23 +10,23 @@ import click
 
 from engine.cli.invocation import overlay_option
 from engine.cli.rules.folder import folder_option
+from engine.names import by_number
 from engine.pack.load import load_rules
 from engine.pack.schemas import schemas
 from engine.site.build import build_site, write_site
-from engine.site.elsewhere import by_number, read_elsewhere
 from engine.site.page import START
 from engine.site.words import period_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from engine.pack.book import Pack, RuleBook
     from engine.pack.model import Criterion
 
 _HEADING = """# Criteria
 
-Made by `eligibility rules docs` from the rule packs and `rules/ids-elsewhere.yaml`; edit those, not this page. What one
-criterion says in full: `eligibility rules show ID`.
+Made by `eligibility rules docs` from the rule packs; edit those, not this page. What one criterion
+says in full: `eligibility rules show ID`.
 """
 
 
@@ -83,15 +83,15 @@ def documents(folder: Path) -> dict[str, str]:
     """Give every page by its path inside docs/.
 
     Raises:
-        RulePackError: the packs or the list of other ids cannot be read, or an id stands in both.
+        RulePackError: the packs cannot be read.
 
     """
     book = load_rules(folder, is_locked=False)
     pages = {f"rule-schemas/{name}.json": json.dumps(s, indent=2) + "\n" for name, s in schemas().items()}
-    return {"criteria.md": "\n".join(_criteria(book, read_elsewhere(folder, book))) + "\n", **pages}
+    return {"criteria.md": "\n".join(_criteria(book)) + "\n", **pages}
 
 
-def _criteria(book: RuleBook, elsewhere: Mapping[str, str]) -> Iterator[str]:
+def _criteria(book: RuleBook) -> Iterator[str]:
     rows = {name: (pack, c) for pack in book.packs.values() for name, c in pack.criteria.items()}
     yield _HEADING
     yield f"{len(rows)} criteria in {len(book.packs)} packs."
@@ -100,12 +100,6 @@ def _criteria(book: RuleBook, elsewhere: Mapping[str, str]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for name in sorted(rows, key=by_number):
         yield _row(*rows[name])
-    yield ""
-    yield f"{len(elsewhere)} more ids of the clinical tables are in no pack:"
-    yield ""
-    yield "| id | why |"
-    yield "|---|---|"
-    yield from (f"| {name} | {elsewhere[name]} |" for name in sorted(elsewhere, key=by_number))
 
 
 def _row(pack: Pack, criterion: Criterion) -> str:
