@@ -351,7 +351,7 @@ def test_a_face_that_cannot_serve_says_why(tmp_path: Path) -> None:
             ({"cds_clients": tmp_path / "broken"}, "--cds-clients"),
             ({"cds_clients": None}, "--cds-clients"),
             ({"client": {"certificate": "name"}}, "--client-ca"),
-            ({"client": {"jurisdiction": "FR"}}, "no pack serves `FR`; packs serve US"),
+            ({"client": {"jurisdiction": "FR"}}, "no pack serves `FR`; packs serve CA, EU, UK, US, VA"),
             ({"tls_cert": tmp_path / "broken", "tls_key": tmp_path / "broken"}, "--tls-cert"),
         ):
             with pytest.raises(SettingsError, match=says), serving(tmp_path, **changes):

@@ -107,7 +107,7 @@ def test_failures_are_listed_with_file_and_line(rules: Path) -> None:
     assert exit_code == 1
     assert "rules.cases.yaml:21" in said
     assert "TINY-WP-01" in said
-    assert said.splitlines()[-1] == "38 passed, 1 failed"
+    assert said.splitlines()[-1] == "40 passed, 1 failed"
 
 
 def test_criteria_are_listed_by_option_effect_and_jurisdiction() -> None:
