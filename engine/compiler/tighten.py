@@ -17,7 +17,7 @@ from engine.compiler.levels import LEVEL_OF_EFFECT
 from engine.compiler.packset import node_reads, referral_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from decimal import Decimal
 
     from engine.compiler.packset import PackSet
@@ -145,14 +145,31 @@ def _constant(parameter: model.Parameter, value: Decimal) -> model.Parameter:
 
 def _watched(packs: PackSet, moves: Mapping[str, Move]) -> Iterator[tuple[str, Move, frozenset[Move]]]:
     """Give what bears on an answer, which way it goes, and which way it may."""
+    prepared = {o for c in packs.criteria.values() if c.effect == "indicates" and c.gives for o in c.options}
     for name, criterion in packs.criteria.items():
         allowed = _STRICTER.get(criterion.effect)
         if allowed is not None:
-            yield name, moves.get(name, "same"), allowed
+            is_followed = _is_followed(criterion, prepared)
+            yield name, moves.get(name, "same"), frozenset({"same"}) if is_followed else allowed
         if criterion.prior_approval_if:
             yield criterion.prior_approval_if, moves.get(criterion.prior_approval_if, "same"), frozenset({"same", "up"})
     for rule in packs.referrals:
         yield f"{rule.kind}/{rule.urgency}", moves.get(referral_node(rule), "same"), frozenset({"same", "up"})
+
+
+def _is_followed(criterion: model.Criterion, prepared: Collection[str]) -> bool:
+    """Say whether something better may decide once a criterion that opens an answer is out of the question.
+
+    While an indication is open, or while a payer's rule asks first, the answer waits for it. If it no longer can be met,
+    a step before the indication defers, or a later rule covers.
+    """
+    match criterion.effect:
+        case "indicates":
+            return not prepared.isdisjoint(criterion.options)
+        case "covers":
+            return criterion.before_status or bool(criterion.prior_approval_if)
+        case _:
+            return False
 
 
 def _moves(before: PackSet, after: PackSet) -> dict[str, Move]:

@@ -110,11 +110,11 @@ class Evaluator:
 
         Raises: RulePackError.
         """
-        payers = [None, *sorted({p.header.payer for p in self.rules.packs.values() if p.header.payer})]
-        for jurisdiction in sorted(self.rules.jurisdictions):
-            for payer in payers:
+        for jurisdiction, payer in self.rules.pack_sets:
+            if payer is None:
+                self._engines_for(jurisdiction, None, as_of)
+            else:
                 compile_packs(self.rules, jurisdiction, payer, as_of)
-            self._engines_for(jurisdiction, None, as_of)
 
     def pack_set(self, jurisdiction: str, payer_id: str | None, as_of: date) -> PackSet:
         """Give the compiled packs that answer; raises NoRulePackError."""

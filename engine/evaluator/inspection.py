@@ -124,12 +124,11 @@ def _checks(
 
 
 def _compiled(book: RuleBook, today: date, faults: list[Diagnostic]) -> Iterable[PackSet]:
-    for jurisdiction in sorted(book.jurisdictions):
-        for payer in (None, *sorted(book.payers)):
-            try:
-                yield compile_packs(book, jurisdiction, payer, today, is_whole=True)
-            except RulePackError as error:
-                faults += error.diagnostics
+    for jurisdiction, payer in book.pack_sets:
+        try:
+            yield compile_packs(book, jurisdiction, payer, today, is_whole=True)
+        except RulePackError as error:
+            faults += error.diagnostics
 
 
 def _plan(packs: PackSet) -> Plan:

@@ -206,6 +206,16 @@ class RuleBook:
         """The same book without local packs."""
         return replace(self, packs={i: p for i, p in self.packs.items() if not p.header.tightens})
 
+    @property
+    def pack_sets(self) -> tuple[tuple[str, str | None], ...]:
+        """Each jurisdiction, alone and with each payer that has rules of its own there."""
+        found: list[tuple[str, str | None]] = []
+        for jurisdiction in sorted(self.jurisdictions):
+            alone = self.packs_for(jurisdiction)
+            payers = (payer for payer in sorted(self.payers) if self.packs_for(jurisdiction, payer) != alone)
+            found += [(jurisdiction, None), *((jurisdiction, payer) for payer in payers)]
+        return tuple(found)
+
     def packs_for(self, jurisdiction: str, payer_id: str | None = None) -> tuple[Pack, ...]:
         """Give the packs that answer for a jurisdiction and payer, each after those it extends; local packs come last.
 

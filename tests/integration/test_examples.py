@@ -123,12 +123,12 @@ def test_cpp(ask: Ask, environment: dict[str, str], address: str, tmp_path: Path
 
 
 def test_a_refused_patient_is_told_and_the_next_one_is_asked(ask: Ask, address: str, tmp_path: Path) -> None:
-    patient = {"id": "a", "jurisdiction": "EU", "as_of": "2025-06-02", "facts": {"age_years": 44}}
+    patient = {"id": "a", "payer_id": "NOBODY", "jurisdiction": "US", "as_of": "2025-06-02", "facts": {"age_years": 44}}
     file = tmp_path / "patients.jsonl"
-    file.write_text("\n".join(json.dumps({**patient, **c}) for c in ({}, {"id": "b", "jurisdiction": "US"})))
+    file.write_text("\n".join(json.dumps({**patient, **c}) for c in ({}, {"id": "b", "payer_id": None})))
 
     answer = ask(sys.executable, str(EXAMPLES / "python" / "evaluate.py"), str(file), "--address", address)
 
     assert answer.returncode == 1
-    assert answer.stderr.startswith("\na: FAILED_PRECONDITION: ")
+    assert answer.stderr.startswith("\na: INVALID_ARGUMENT: ")
     assert answer.stdout.startswith("\nb  ")

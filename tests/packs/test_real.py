@@ -46,7 +46,8 @@ def test_hazards_that_no_requires_covers_are_listed_with_the_facts(found: Inspec
 
 def test_every_pack_set_fits_into_the_forward_chaining_engine(found: Inspection) -> None:
     book = load_rules(RULES, is_locked=False)
-    assert found.plans.keys() == {(j, p) for j in book.jurisdictions for p in ("", *book.payers)}
+    assert found.plans.keys() == {(jurisdiction, payer or "") for jurisdiction, payer in book.pack_sets}
+    assert {jurisdiction for jurisdiction, _ in found.plans} == {"US", "VA", "EU", "UK", "CA"}
 
 
 def test_every_case_passes_in_both_engines() -> None:
