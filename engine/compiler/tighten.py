@@ -17,7 +17,8 @@ from engine.compiler.levels import LEVEL_OF_EFFECT
 from engine.compiler.packset import node_reads, referral_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from decimal import Decimal
 
     from engine.compiler.packset import PackSet
@@ -157,15 +158,15 @@ def _watched(packs: PackSet, moves: Mapping[str, Move]) -> Iterator[tuple[str, M
         yield f"{rule.kind}/{rule.urgency}", moves.get(referral_node(rule), "same"), frozenset({"same", "up"})
 
 
-def _is_followed(criterion: model.Criterion, prepared: Collection[str]) -> bool:
+def _is_followed(criterion: model.Criterion, prepared: AbstractSet[str]) -> bool:
     """Say whether something better may decide once a criterion that opens an answer is out of the question.
 
-    While an indication is open, or while a payer's rule asks first, the answer waits for it. If it no longer can be met,
+    While an indication is open, or a payer's rule that comes first, the answer waits for it. Once it cannot be met,
     a step before the indication defers, or a later rule covers.
     """
     match criterion.effect:
         case "indicates":
-            return not prepared.isdisjoint(criterion.options)
+            return not criterion.gives and not prepared.isdisjoint(criterion.options)
         case "covers":
             return criterion.before_status or bool(criterion.prior_approval_if)
         case _:

@@ -1,4 +1,7 @@
-"""The rule book of this repository, and how many patients to draw: ELIGIBILITY_PROPERTY=full draws all of them."""
+"""The rule book of this repository, its jurisdictions, and whether all patients are drawn: ELIGIBILITY_PROPERTY=full.
+
+A test that takes `patients` is run for every jurisdiction of the book.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.pack.load import load_rules
-from tests.property.patients import Patients
+from tests.property.patients import JURISDICTIONS, Patients
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engine.pack.book import RuleBook
 
 RULES = Path(__file__).parents[2] / "rules"
@@ -23,8 +28,13 @@ def book() -> RuleBook:
 
 
 @pytest.fixture(scope="session")
-def patients(book: RuleBook) -> Patients:
-    return Patients(book)
+def patients_of(book: RuleBook) -> Mapping[str, Patients]:
+    return {jurisdiction: Patients(book, jurisdiction) for jurisdiction in JURISDICTIONS}
+
+
+@pytest.fixture(params=JURISDICTIONS)
+def patients(request: pytest.FixtureRequest, patients_of: Mapping[str, Patients]) -> Patients:
+    return patients_of[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -1,32 +1,32 @@
-"""Random patients over the data dictionary, drawn where answers change.
+"""Random patients over the data dictionary, drawn where the answers of one jurisdiction change.
 
-Numbers come from the thresholds of the compiled rules and their neighbours, days of evaluation from the days on which a
-rule begins or ends. A patient is a request as a caller writes it. The same seed draws the same patients.
+Numbers come from the thresholds of its compiled rules and their neighbours, days of evaluation from the days on which
+one of its rules begins or ends. A patient is a request as a caller writes it. The same seed draws the same patients.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
-from engine.compiler import form
 from engine.compiler.stages import compile_packs
 from engine.facts import read_facts
+from tests.property.situations import SITUATIONS
+from tests.property.thresholds import thresholds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from random import Random
 
-    from engine.compiler.packset import PackSet
     from engine.facts import FactDefinition, PatientFacts
     from engine.pack.book import RuleBook
 
 Raw: TypeAlias = dict[str, object]
 
 JURISDICTION = "US"
+JURISDICTIONS = (JURISDICTION, "EU", "UK", "CA", "VA")
 TODAY = date(2025, 6, 2)
 
 BENIGN: Mapping[str, object] = {
@@ -55,6 +55,7 @@ BENIGN: Mapping[str, object] = {
     "si_level": "none",
     "suicidal_behavior_recency": "none",
     "imminent_risk_judgement": False,
+    "psychiatric_emergency_judgement": False,
     "psychotherapy_trial_adequate": "yes",
     "ect_history": "none",
     "tms_history": "none",
@@ -104,13 +105,19 @@ BENIGN: Mapping[str, object] = {
 """Someone for whom every option is open."""
 
 _EPISODE_DAYS = 400
+_SITUATED = 0.25
+"""The share of patients who are in one of the situations."""
 _FAILED: Mapping[str, object] = {
     "adherence": "adherent",
     "outcome": "nonresponse",
     "improvement_pct": 10,
     "role": "mono",
 }
-_COMMON_DRUGS = ("sertraline", "escitalopram", "venlafaxine", "bupropion", "mirtazapine", "quetiapine", "lithium")
+_FAILED_ADJUNCT: Mapping[str, object] = {"role": "augmentation", "outcome": "nonresponse", "weeks_at_adequate_dose": 8}
+_ADJUNCTS = ("quetiapine", "lithium")
+_COMMON_DRUGS = ("sertraline", "escitalopram", "venlafaxine", "bupropion", "mirtazapine", *_ADJUNCTS)
+_AUGMENTED = 0.2
+"""The share of lists in which two augmentations failed as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +154,61 @@ class Patient:
     as_of: date
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many patients a test draws under US rules and under those of each other jurisdiction: as a rule, in full."""
+
+    us: tuple[int, int]
+    elsewhere: tuple[int, int]
+
+    def of(self, jurisdiction: str, *, is_full: bool) -> int:
+        """Give the number for one jurisdiction."""
+        return (self.us if jurisdiction == JURISDICTION else self.elsewhere)[is_full]
+
+
 @dataclass
 class Patients:
-    """Draws patients for one rule book."""
+    """Draws patients for one jurisdiction of a rule book.
+
+    Attributes:
+        payers: None and those whose rules apply there.
+        thresholds: for each fact and field the numbers with which it is compared, dates as days before `as_of`.
+        fixed_days: for each date fact the days with which it is compared.
+        days: those on which a rule begins or ends to hold, or a number changes.
+
+    """
 
     book: RuleBook
+    jurisdiction: str = JURISDICTION
     payers: tuple[str | None, ...] = field(init=False)
     thresholds: Mapping[str, tuple[int, ...]] = field(init=False)
+    fixed_days: Mapping[str, tuple[date, ...]] = field(init=False)
     days: tuple[date, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        named = sorted({p.header.payer for p in self.book.packs.values() if p.header.payer})
-        self.payers = (None, *named)
-        sets = [compile_packs(self.book, JURISDICTION, payer, TODAY) for payer in self.payers]
+        alone = self.book.packs_for(self.jurisdiction)
+        self.payers = (
+            None,
+            *(p for p in sorted(self.book.payers) if self.book.packs_for(self.jurisdiction, p) != alone),
+        )
+        sets = [compile_packs(self.book, self.jurisdiction, payer, TODAY) for payer in self.payers]
         found: dict[str, set[int]] = {}
         for packs in sets:
             for graph in (packs.compiled.graph, *packs.compiled.records.values()):
                 for name, constants in thresholds_of(graph).items():
                     found.setdefault(name, set()).update(constants)
         self.thresholds = {name: tuple(sorted(constants)) for name, constants in found.items()}
-        self.days = tuple(sorted({day for packs in sets for day in _dates_of(packs)}))
+        compared = {(fact, day) for packs in sets for fact, day in packs.dates.values()}
+        self.fixed_days = {fact: tuple(sorted(day for other, day in compared if other == fact)) for fact, _ in compared}
+        self.days = tuple(sorted({day for packs in sets for day in packs.rule_dates}))
         self.trial_fields = {f.id: f for f in self.book.facts["trials"].fields}
+
+    def payers_tried(self, *, is_full: bool) -> tuple[str | None, ...]:
+        """Give the payers whose rules a test compiles: without need, those of US insurers only under US rules."""
+        packs = self.book.packs.values()
+        insurers = {p.header.payer for p in packs if JURISDICTION in p.header.jurisdictions}
+        is_all = is_full or self.jurisdiction == JURISDICTION
+        return tuple(payer for payer in self.payers if is_all or payer not in insurers)
 
     def draw(self, rng: Random, regime: Regime | None = None, payer: str | None = None) -> Patient:
         """Draw one patient."""
@@ -186,6 +227,8 @@ class Patients:
                 facts[name] = BENIGN[name]
             if rng.random() < 0.03 and name in facts:
                 facts[name] = self._observed(rng, definition, facts[name], as_of)
+        if rng.random() < _SITUATED:
+            facts |= self._situation(rng, regime, as_of)
         if rng.random() >= regime.missing:
             facts["trials"] = self.trials(rng, regime, as_of)
         if rng.random() < regime.contradicted:
@@ -210,10 +253,16 @@ class Patients:
             case "date":
                 if rng.random() < 0.02:
                     return (as_of + timedelta(days=rng.randint(1, 30))).isoformat()
-                near = [c + step for c in self.thresholds.get(definition.id, ()) for step in (-1, 0, 1)]
-                return (as_of - timedelta(days=rng.choice([*near, 0, 1, rng.randint(0, 1500)]))).isoformat()
+                return rng.choice(list(self._past_days(rng, definition, as_of))).isoformat()
             case _:
                 return rng.choice([*_COMMON_DRUGS, rng.choice(sorted(self.book.drugs)), "a drug nobody lists"])
+
+    def _past_days(self, rng: Random, definition: FactDefinition, as_of: date) -> Iterator[date]:
+        """Give the days around those with which a date is compared, and two others."""
+        near = [c + step for c in self.thresholds.get(definition.id, ()) for step in (-1, 0, 1)]
+        yield from (as_of - timedelta(days=days) for days in (*near, 0, 1, rng.randint(0, 1500)))
+        fixed = (day + timedelta(days=step) for day in self.fixed_days.get(definition.id, ()) for step in (-1, 0, 1))
+        yield from (day for day in fixed if day <= as_of)
 
     def number(self, rng: Random, definition: FactDefinition) -> object:
         """Draw a number: at a threshold or beside it, at an end of its range, or anywhere in it; rarely outside."""
@@ -225,9 +274,12 @@ class Patients:
         return unscaled(definition, min(max(drawn, low), high))
 
     def trials(self, rng: Random, regime: Regime, as_of: date) -> list[Raw]:
-        """Draw a list of none to six trials; half of them are adequate and failed but for what is missing."""
+        """Draw a list of none to eight trials; half of them are adequate and failed but for what is missing."""
         count = rng.choice((0, 1, 1, 2, 2, 2, 3, 3, 4, 5, 6))
-        return [self.trial(rng, regime, as_of) for _ in range(count)]
+        drawn = [self.trial(rng, regime, as_of) for _ in range(count)]
+        if rng.random() < _AUGMENTED:
+            drawn += [{**self.trial(rng, regime, as_of), **_FAILED_ADJUNCT, "drug": drug} for drug in _ADJUNCTS]
+        return drawn
 
     def trial(self, rng: Random, regime: Regime, as_of: date) -> Raw:
         """Draw one trial."""
@@ -262,6 +314,13 @@ class Patients:
         if rng.random() < 0.7:
             return rng.choice(self.days) + timedelta(days=rng.choice((-1, 0, 1)))
         return date(2017, 1, 1) + timedelta(days=rng.randint(0, 3650))
+
+    def _situation(self, rng: Random, regime: Regime, as_of: date) -> Raw:
+        return {
+            name: rng.choice(values) if values else self.value(rng, self.book.facts[name], as_of)
+            for name, values in rng.choice(SITUATIONS).items()
+            if rng.random() >= regime.missing
+        }
 
     @staticmethod
     def _observed(rng: Random, definition: FactDefinition, value: object, as_of: date) -> Raw:
@@ -304,32 +363,3 @@ class Patients:
 def unscaled(definition: FactDefinition, number: int) -> object:
     """Turn a scaled whole number into what a caller writes."""
     return Decimal(number).scaleb(-definition.scale) if definition.scale else number
-
-
-def leaves_of(part: object) -> Iterator[form.Compare | form.OneOf]:
-    """Find every comparison with a number or with words anywhere inside a node."""
-    if isinstance(part, form.Compare | form.OneOf):
-        yield part
-    elif isinstance(part, tuple):
-        for item in part:
-            yield from leaves_of(item)
-    elif dataclasses.is_dataclass(part) and not isinstance(part, type):
-        for item in dataclasses.fields(part):
-            yield from leaves_of(getattr(part, item.name))
-
-
-def thresholds_of(graph: form.Graph) -> dict[str, set[int]]:
-    """Give, for each node that is compared, the numbers it is compared with."""
-    found: dict[str, set[int]] = {}
-    for node in graph.nodes:
-        for leaf in leaves_of(node):
-            if isinstance(leaf, form.Compare):
-                found.setdefault(leaf.node, set()).add(leaf.constant)
-    return found
-
-
-def _dates_of(packs: PackSet) -> Iterator[date]:
-    for period in packs.periods.values():
-        yield from (day for day in (period.from_, period.until) if day)
-    for parameter, _ in packs.parameters.values():
-        yield from parameter.values

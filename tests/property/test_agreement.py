@@ -16,36 +16,33 @@ from engine.evaluator.agree import encode_values
 from engine.evaluator.chain import Chain
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
-from tests.property.patients import JURISDICTION, TODAY
+from tests.property.patients import TODAY, Count
 
 if TYPE_CHECKING:
     from engine.pack.book import RuleBook
     from tests.property.patients import Patients
 
-PAYERS = 11
-"""With and without each payer."""
-
-EACH, EACH_IN_FULL = 460, 9100
-"""How many patients for each payer."""
+ALL = Count(us=(5060, 100_100), elsewhere=(280, 20_000))
+"""How many patients, the same number without a payer and with each payer."""
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("place", range(PAYERS))
-def test_both_engines_conclude_the_same(place: int, book: RuleBook, patients: Patients, is_full: bool) -> None:  # noqa: FBT001 - a fixture
-    assert len(patients.payers) == PAYERS
-    payer = patients.payers[place]
-    packs = compile_packs(book, JURISDICTION, payer, TODAY)
-    rng = Random(f"agreement {payer}")
+@pytest.mark.timeout(7200)
+def test_both_engines_conclude_the_same(book: RuleBook, patients: Patients, is_full: bool) -> None:  # noqa: FBT001 - a fixture
+    jurisdiction, payers = patients.jurisdiction, patients.payers_tried(is_full=is_full)
+    each = -(-ALL.of(jurisdiction, is_full=is_full) // len(payers))
     seen: Counter[object] = Counter()
-    with closing(Chain(packs.compiled, 1, f"agreement-{payer}")) as chain:
-        interpreter = Interpreter(packs.compiled)
-        for _ in range(EACH_IN_FULL if is_full else EACH):
-            patient = patients.draw(rng, payer=payer)
-            inputs = prepare(book, packs, patients.read(patient))
-            expected, chained = interpreter.evaluate(inputs), chain.evaluate(inputs)
-            if encode_values(expected) != encode_values(chained):
-                different = [n for n in expected.values if expected.values[n] is not chained.values[n]]
-                pytest.fail(f"{different[:10]} differ for {patient}")
-            seen.update(expected.values[status_node(option.id)] for option in packs.options)
+    for payer in payers:
+        packs = compile_packs(book, jurisdiction, payer, TODAY)
+        rng = Random(f"agreement {jurisdiction} {payer}")
+        with closing(Chain(packs.compiled, 1, f"agreement-{jurisdiction}-{payer}")) as chain:
+            interpreter = Interpreter(packs.compiled)
+            for _ in range(each):
+                patient = patients.draw(rng, payer=payer)
+                inputs = prepare(book, packs, patients.read(patient))
+                expected, chained = interpreter.evaluate(inputs), chain.evaluate(inputs)
+                if encode_values(expected) != encode_values(chained):
+                    different = [n for n in expected.values if expected.values[n] is not chained.values[n]]
+                    pytest.fail(f"{different[:10]} differ for {patient}")
+                seen.update(expected.values[status_node(option.id)] for option in packs.options)
 
     assert set(seen) >= set(LEVELS) - {"deferred"}, f"the patients do not reach every level: {seen}"
