@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from engine.compiler.stages import compile_packs
 from engine.facts import read_facts
-from tests.property.situations import SITUATIONS
+from tests.property.situations import SITUATIONS, contradict
 from tests.property.thresholds import thresholds_of
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class Patients:
         self.trial_fields = {f.id: f for f in self.book.facts["trials"].fields}
 
     def payers_tried(self, *, is_full: bool) -> tuple[str | None, ...]:
-        """Give the payers whose rules a test compiles: without need, those of US insurers only under US rules."""
+        """Give the payers whose rules a test compiles: those of US insurers under US rules, elsewhere in full alone."""
         packs = self.book.packs.values()
         insurers = {p.header.payer for p in packs if JURISDICTION in p.header.jurisdictions}
         is_all = is_full or self.jurisdiction == JURISDICTION
@@ -232,7 +232,7 @@ class Patients:
         if rng.random() >= regime.missing:
             facts["trials"] = self.trials(rng, regime, as_of)
         if rng.random() < regime.contradicted:
-            self._contradict(rng, facts, as_of)
+            contradict(rng, facts, as_of)
         return Patient(facts, payer, as_of)
 
     def read(self, patient: Patient) -> PatientFacts:
@@ -327,37 +327,6 @@ class Patients:
         limit = definition.valid_for_days or 0
         age = rng.choice((0, 1, limit - 1, limit, limit + 1))
         return {"value": value, "date": (as_of - timedelta(days=max(age, 0))).isoformat(), "source": "Observation/1"}
-
-    @staticmethod
-    def _contradict(rng: Random, facts: Raw, as_of: date) -> None:
-        choice = rng.randint(1, 5)
-        if choice == 1:
-            facts |= {"episode_current": True, "episode_in_remission": True}
-        elif choice == 2:
-            facts |= {"dx_primary": rng.choice(("mdd_single", "mdd_recurrent")), "bipolar_history": "yes"}
-        elif choice == 3:
-            facts |= rng.choice(
-                (
-                    {"concomitant_oral_ad": "yes", "oral_ad_class": "none"},
-                    {"concomitant_oral_ad": "no", "oral_ad_class": "snri"},
-                )
-            )
-        elif choice == 4:
-            reading = rng.choice((60, 100, 150))
-            facts |= {"sbp_mmHg": reading, "dbp_mmHg": reading + rng.choice((0, 1))}
-        else:
-            trials = facts.get("trials")
-            if isinstance(trials, list) and trials:
-                rng.choice(trials).update(
-                    rng.choice(
-                        (
-                            {"start_date": as_of.isoformat(), "end_date": (as_of - timedelta(days=1)).isoformat()},
-                            {"outcome": "nonresponse", "improvement_pct": 50},
-                            {"end_date": (as_of + timedelta(days=1)).isoformat()},
-                            {"weeks_at_adequate_dose": 520, "ongoing": True},
-                        )
-                    )
-                )
 
 
 def unscaled(definition: FactDefinition, number: int) -> object:

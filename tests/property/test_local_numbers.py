@@ -29,14 +29,9 @@ if TYPE_CHECKING:
 
 TRIED = Count(us=(8, 500), elsewhere=(2, 500))
 """How many packs with numbers of their own."""
-EACH = Count(us=(40, 40), elsewhere=(40, 40))
+EACH = 40
 """How many patients for each that is taken."""
 DAYS = (date(2020, 2, 1), date(2023, 6, 1), TODAY)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("numbered")
 
 
 class Nearby:
@@ -67,6 +62,11 @@ def numbers_of(packs: PackSet) -> dict[str, set[int]]:
         for name, constants in thresholds_of(graph).items():
             found.setdefault(name, set()).update(constants)
     return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("numbered")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_number_that_could_make_an_answer_better_is_refused(
             continue
         before, after = (Side(each, jurisdiction, payer, day) for each in (numbered, local))
         nearby = Nearby(patients, before.packs, after.packs)
-        for _ in range(EACH.of(jurisdiction, is_full=is_full)):
+        for _ in range(EACH):
             facts = nearby.draw(rng, payer)
             was, now = before.values(facts), after.values(facts)
             found = [*better(before.packs, was, now), *looser(before.packs, was, now)]

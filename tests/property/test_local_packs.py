@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.property.patients import Patients
 
 PACKS = Count(us=(5, 500), elsewhere=(2, 500))
-EACH = Count(us=(20, 40), elsewhere=(20, 40))
+EACH, EACH_IN_FULL = 20, 40
 """How many patients for each pack."""
 
 
@@ -64,7 +64,7 @@ def test_a_local_pack_makes_no_answer_better(
             before, after = Side(book, jurisdiction, payer), Side(local, jurisdiction, payer)
             same = untouched(before.packs, loaded.packs[name].parameters)
             with closing(Chain(after.packs.compiled, 1, name)) as chain:
-                for _ in range(EACH.of(jurisdiction, is_full=is_full)):
+                for _ in range(EACH_IN_FULL if is_full else EACH):
                     facts = patients.read(patients.draw(rng, payer=payer))
                     was, now = before.values(facts), after.values(facts)
                     found = [*better(before.packs, was, now), *(n for n in same if was.values[n] is not now.values[n])]

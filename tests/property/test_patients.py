@@ -28,10 +28,14 @@ def test_the_rule_book_serves_the_jurisdictions_that_are_tried(book: RuleBook) -
     assert set(JURISDICTIONS) == book.jurisdictions
 
 
-def test_patients_bring_every_rule_to_every_truth_within_its_reach(book: RuleBook, patients: Patients) -> None:
+def test_patients_bring_every_rule_to_every_truth_within_its_reach(
+    book: RuleBook,
+    patients: Patients,
+    is_full: bool,  # noqa: FBT001 - a fixture
+) -> None:
     rng = Random(f"truths {patients.jurisdiction}")
     done: set[str] = set()
-    for payer in patients.payers:
+    for payer in patients.payers_tried(is_full=is_full):
         packs = compile_packs(book, patients.jurisdiction, payer, TODAY)
         interpreter = Interpreter(packs.compiled)
         draws = (patients.read(patients.draw(rng)) for _ in range(MOST))
