@@ -1,7 +1,7 @@
 """With ELIGIBILITY_REQUIRE=all a skipped test fails, so that a machine that lacks a tool cannot look green.
 
-Only tests over data beside the repository may still skip there; their reason names `../shared`. `--regenerate-golden`
-writes the files under tests/golden anew instead of comparing with them.
+Only tests over data beside the repository may still skip there; their reason names `../shared`. With
+`--regenerate-golden` only the tests of a file under tests/golden run, and write it anew before they compare.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate-golden", action="store_true", help="write tests/golden anew; read the diff")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if LONG.intersection(item.path.parts):
             item.add_marker(pytest.mark.long)
+    if config.getoption("--regenerate-golden"):
+        items[:] = [item for item in items if "check_golden" in getattr(item, "fixturenames", ())]
 
 
 @pytest.fixture
