@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from engine.compiler import form
 from engine.evaluator.decision import DocumentationItem
 from engine.evaluator.records import lacking
+from engine.pack.model import JUDGES_COVERAGE
 from engine.trials import EPISODE_START
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from engine.evaluator.decision import DocumentationState, UnusableInput
     from engine.facts import FactDefinition, TrialRecord
 
-RESTING = frozenset({"covers", "denies", "asks_approval"})
 """Effects of the rows whose facts a payer asks for; what the clinical status alone decides is no question of paper."""
 
 _EVIDENCE = "documentation"
@@ -58,7 +58,7 @@ class Documentation:
         return {
             name: tuple(filter(None, (name, criterion.prior_approval_if)))
             for name, criterion in self.account.packs.criteria.items()
-            if criterion.effect in RESTING and self.account.is_in_force(name)
+            if criterion.effect in JUDGES_COVERAGE and self.account.is_in_force(name)
         }
 
     def _behind(self, node: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from engine.compiler.levels import LEVELS
 from engine.compiler.packset import COVERAGE, TRIAGE, status_node
 from engine.evaluator import decision as answer
 from engine.evaluator.layout import RANK
+from engine.pack.model import JUDGES_COVERAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -181,7 +182,7 @@ class Questions:
     def _coverage_facts(self) -> Iterator[str]:
         if self.account.packs.payer_id and self.account.values[COVERAGE] == "insufficient_data":
             for name, criterion in self.account.packs.criteria.items():
-                if criterion.effect in {"covers", "denies", "asks_approval"}:
+                if criterion.effect in JUDGES_COVERAGE:
                     if self.account.truth(name) is None:
                         yield from self.behind_unknown(name)
                     doubt = criterion.prior_approval_if

@@ -47,6 +47,8 @@ Status: TypeAlias = Literal[
 ]
 Confirmed: TypeAlias = Literal["read", "read (secondary)", "partly read", "unconfirmed", "engine"]
 
+JUDGES_COVERAGE: frozenset[str] = frozenset({"covers", "denies", "asks_approval"})
+"""Effects of a payer's criteria that rest on facts about the patient."""
 UNCONDITIONAL: frozenset[str] = frozenset({"concludes", "defines", "withholds"})
 MAX_SUPPORTS = 200
 

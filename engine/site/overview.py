@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.pack.model import JUDGES_COVERAGE
 from engine.site.alphabet import letters
 from engine.site.catalog import ENRICHED
 from engine.site.conditions import read_condition
@@ -157,7 +158,7 @@ def _ladders(library: Library) -> list[dict[str, object]]:
 
 def _coverage(catalog: Catalog) -> dict[str, object]:
     packs = catalog.book.packs.values()
-    effects = {"covers", "denies", "asks_approval", "withholds"}
+    effects = JUDGES_COVERAGE | {"withholds"}
     shared = [
         (catalog.items["criterion", pack.id, name], criterion)
         for pack in packs

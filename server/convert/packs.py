@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from engine.pack.model import JUDGES_COVERAGE
 from server.convert.messages import enum_number
 from server.pb.eligibility.v1 import explanation_pb2
 from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
@@ -44,6 +45,7 @@ def write_pack(pack: Pack) -> packs_pb2.RulePack:
         serves=header.serves,
         payer_id=header.payer,
         standing=header.standing,
+        tightens=header.tightens,
         jurisdictions=header.jurisdictions,
         extends=header.extends,
         effective_start=_day(header.effective_period.start),
@@ -81,6 +83,18 @@ def write_criterion(book: RuleBook, pack: Pack, criterion: model.Criterion) -> p
         note=criterion.note,
         needs=criterion.needs,
         jurisdictions=criterion.jurisdictions,
+        effective_in=[
+            packs_pb2.JurisdictionDates(
+                jurisdiction=name, effective_from=_day(period.from_), effective_until=_day(period.until)
+            )
+            for name, period in criterion.effective_in.items()
+        ],
+        replaces=criterion.replaces,
+        explanation_unknown=criterion.explain_unknown,
+        visit_level=(
+            explanation_pb2.BARRIER_SCOPE_VISIT if criterion.visit_level else explanation_pb2.BARRIER_SCOPE_PATIENT
+        ),
+        coverage_order=_order(criterion),
     )
 
 
@@ -107,6 +121,13 @@ def source_attributes(book: RuleBook, pack: Pack) -> Iterator[packs_pb2.SourceAt
         statements[kind] = _use([name for name in names if name in book.facts])
     for number in sorted(statements):
         yield packs_pb2.SourceAttribute(kind=_KINDS.ValueType(number), statement=statements[number])
+
+
+def _order(criterion: model.Criterion) -> packs_pb2.CoverageOrder.ValueType:
+    if criterion.effect not in JUDGES_COVERAGE:
+        return packs_pb2.COVERAGE_ORDER_UNSPECIFIED
+    is_before = criterion.before_status or criterion.effect == "asks_approval"
+    return packs_pb2.COVERAGE_ORDER_BEFORE_STATUS if is_before else packs_pb2.COVERAGE_ORDER_AFTER_STATUS
 
 
 def _assessments(book: RuleBook) -> list[str]:

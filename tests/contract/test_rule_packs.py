@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
+from engine.pack.load import load_rules
+from server.convert.packs import write_criterion
 from server.pb.eligibility.v1 import explanation_pb2
 from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.contract.conftest import Running, Unpack
 
+RULES = Path(__file__).parents[2] / "rules"
 SERVICE = "/eligibility.v1.RulePackService/"
 
 
@@ -48,6 +52,26 @@ def test_one_pack_and_its_criteria_can_be_read(running: Running) -> None:
     assert criterion.effect == explanation_pb2.EFFECT_CAUTIONS
     assert criterion.condition == '{"any": ["sbp_mmHg > $limit", "dbp_mmHg > $limit"]}'
     assert criterion.references[0].title == "A label"
+
+
+def test_a_criterion_is_told_whole() -> None:
+    book = load_rules(RULES, is_locked=False)
+    told = {name: write_criterion(book, pack, c) for pack in book.packs.values() for name, c in pack.criteria.items()}
+    orders = {name: criterion.coverage_order for name, criterion in told.items()}
+
+    assert [(d.jurisdiction, d.effective_from, d.effective_until) for d in told["EU-33"].effective_in] == [
+        ("CA", "2021-09-01", "")
+    ]
+    assert told["EU-33"].effective_from == "2021-02-05"
+    assert told["US-SUI-01"].explanation_unknown == "Imminent suicide risk is not ruled out by what is recorded."
+    assert orders["EU-33"] == packs_pb2.COVERAGE_ORDER_UNSPECIFIED
+    assert orders["UK-03"] == orders["VA-02"] == packs_pb2.COVERAGE_ORDER_BEFORE_STATUS
+    assert orders["CA-03"] == packs_pb2.COVERAGE_ORDER_AFTER_STATUS
+    for pack in book.packs.values():
+        for name, criterion in pack.criteria.items():
+            assert told[name].replaces == criterion.replaces
+            assert (told[name].visit_level == explanation_pb2.BARRIER_SCOPE_VISIT) == criterion.visit_level
+    assert any(criterion.replaces for criterion in told.values())
 
 
 def test_all_thirteen_source_attributes_are_stated(running: Running) -> None:

@@ -116,6 +116,30 @@ SOURCE_ATTRIBUTE_KIND_HEALTH_ASSESSMENTS: SourceAttributeKind.ValueType  # 13
 """Use of health-status assessments."""
 Global___SourceAttributeKind: _TypeAlias = SourceAttributeKind  # noqa: Y015
 
+class _CoverageOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CoverageOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CoverageOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COVERAGE_ORDER_UNSPECIFIED: _CoverageOrder.ValueType  # 0
+    """It neither covers nor denies nor asks for approval."""
+    COVERAGE_ORDER_AFTER_STATUS: _CoverageOrder.ValueType  # 1
+    """After the clinical status of its option, which may leave nothing to cover."""
+    COVERAGE_ORDER_BEFORE_STATUS: _CoverageOrder.ValueType  # 2
+    """Before it, so that it counts whatever that status is."""
+
+class CoverageOrder(_CoverageOrder, metaclass=_CoverageOrderEnumTypeWrapper):
+    """States when a criterion of coverage is judged."""
+
+COVERAGE_ORDER_UNSPECIFIED: CoverageOrder.ValueType  # 0
+"""It neither covers nor denies nor asks for approval."""
+COVERAGE_ORDER_AFTER_STATUS: CoverageOrder.ValueType  # 1
+"""After the clinical status of its option, which may leave nothing to cover."""
+COVERAGE_ORDER_BEFORE_STATUS: CoverageOrder.ValueType  # 2
+"""Before it, so that it counts whatever that status is."""
+Global___CoverageOrder: _TypeAlias = CoverageOrder  # noqa: Y015
+
 @_typing.final
 class RulePack(_message.Message):
     """Describes a rule pack."""
@@ -143,6 +167,7 @@ class RulePack(_message.Message):
     CRITERION_COUNT_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
     STANDING_FIELD_NUMBER: _builtins.int
+    TIGHTENS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id of the pack: `us`."""
     title: _builtins.str
@@ -197,6 +222,10 @@ class RulePack(_message.Message):
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Source]:
         """The sources it rests on."""
 
+    @_builtins.property
+    def tightens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The jurisdictions whose rules a hospital's local pack makes stricter. Empty for any other pack."""
+
     def __init__(
         self,
         *,
@@ -221,10 +250,11 @@ class RulePack(_message.Message):
         criterion_count: _builtins.int = ...,
         sources: _abc.Iterable[Global___Source] | None = ...,
         standing: _builtins.str = ...,
+        tightens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_date", b"approval_date", "authors", b"authors", "criterion_count", b"criterion_count", "digest", b"digest", "effective_end", b"effective_end", "effective_start", b"effective_start", "extends", b"extends", "funding", b"funding", "id", b"id", "jurisdictions", b"jurisdictions", "last_review_date", b"last_review_date", "limitations", b"limitations", "payer_id", b"payer_id", "review_interval_days", b"review_interval_days", "reviewers", b"reviewers", "serves", b"serves", "sources", b"sources", "standing", b"standing", "status", b"status", "title", b"title", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_date", b"approval_date", "authors", b"authors", "criterion_count", b"criterion_count", "digest", b"digest", "effective_end", b"effective_end", "effective_start", b"effective_start", "extends", b"extends", "funding", b"funding", "id", b"id", "jurisdictions", b"jurisdictions", "last_review_date", b"last_review_date", "limitations", b"limitations", "payer_id", b"payer_id", "review_interval_days", b"review_interval_days", "reviewers", b"reviewers", "serves", b"serves", "sources", b"sources", "standing", b"standing", "status", b"status", "tightens", b"tightens", "title", b"title", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,6 +333,11 @@ class Criterion(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
     JURISDICTIONS_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_IN_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
+    EXPLANATION_UNKNOWN_FIELD_NUMBER: _builtins.int
+    VISIT_LEVEL_FIELD_NUMBER: _builtins.int
+    COVERAGE_ORDER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id of the criterion, never reused."""
     pack_id: _builtins.str
@@ -329,6 +364,14 @@ class Criterion(_message.Message):
     """What about it is contested. Empty where nothing is."""
     note: _builtins.str
     """Anything to be read beside it. Empty if nothing."""
+    replaces: _builtins.str
+    """Id of the criterion whose place it takes where both would speak. Empty if none."""
+    explanation_unknown: _builtins.str
+    """The sentence shown while it is unknown, with fact names in braces. Empty where the one of `explanation` serves."""
+    visit_level: _explanation_pb2.BarrierScope.ValueType
+    """Whether a barrier is about the patient or about today's visit."""
+    coverage_order: Global___CoverageOrder.ValueType
+    """When a criterion of coverage is judged."""
     @_builtins.property
     def options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The options it bears on."""
@@ -344,6 +387,10 @@ class Criterion(_message.Message):
     @_builtins.property
     def jurisdictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The jurisdictions in which it speaks. Empty: wherever its pack does."""
+
+    @_builtins.property
+    def effective_in(self) -> _containers.RepeatedCompositeFieldContainer[Global___JurisdictionDates]:
+        """Days on which it is in force in some jurisdictions, in place of effective_from and effective_until."""
 
     def __init__(
         self,
@@ -365,14 +412,49 @@ class Criterion(_message.Message):
         note: _builtins.str = ...,
         needs: _abc.Iterable[_builtins.str] | None = ...,
         jurisdictions: _abc.Iterable[_builtins.str] | None = ...,
+        effective_in: _abc.Iterable[Global___JurisdictionDates] | None = ...,
+        replaces: _builtins.str = ...,
+        explanation_unknown: _builtins.str = ...,
+        visit_level: _explanation_pb2.BarrierScope.ValueType = ...,
+        coverage_order: Global___CoverageOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "confirmed", b"confirmed", "contested", b"contested", "effect", b"effect", "effective_from", b"effective_from", "effective_until", b"effective_until", "exception", b"exception", "explanation", b"explanation", "id", b"id", "jurisdictions", b"jurisdictions", "needs", b"needs", "note", b"note", "options", b"options", "pack_id", b"pack_id", "references", b"references", "strength", b"strength", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "confirmed", b"confirmed", "contested", b"contested", "coverage_order", b"coverage_order", "effect", b"effect", "effective_from", b"effective_from", "effective_in", b"effective_in", "effective_until", b"effective_until", "exception", b"exception", "explanation", b"explanation", "explanation_unknown", b"explanation_unknown", "id", b"id", "jurisdictions", b"jurisdictions", "needs", b"needs", "note", b"note", "options", b"options", "pack_id", b"pack_id", "references", b"references", "replaces", b"replaces", "strength", b"strength", "title", b"title", "visit_level", b"visit_level"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Criterion: _TypeAlias = Criterion  # noqa: Y015
+
+@_typing.final
+class JurisdictionDates(_message.Message):
+    """States the days on which a criterion is in force in one jurisdiction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_UNTIL_FIELD_NUMBER: _builtins.int
+    jurisdiction: _builtins.str
+    """The jurisdiction: `EU`."""
+    effective_from: _builtins.str
+    """First day on which it is in force there, YYYY-MM-DD. Empty: always has been."""
+    effective_until: _builtins.str
+    """First day on which it is no longer in force there, YYYY-MM-DD. Empty: still is."""
+    def __init__(
+        self,
+        *,
+        jurisdiction: _builtins.str = ...,
+        effective_from: _builtins.str = ...,
+        effective_until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "effective_until", b"effective_until", "jurisdiction", b"jurisdiction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JurisdictionDates: _TypeAlias = JurisdictionDates  # noqa: Y015
 
 @_typing.final
 class SourceAttribute(_message.Message):
