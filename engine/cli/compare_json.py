@@ -1,4 +1,4 @@
-"""A comparison as JSON; `eligibility compare --help` and docs/compare.md describe the shape."""
+"""A comparison as JSON: the shape and the order of keys that docs/compare-output.schema.json describes."""
 
 from __future__ import annotations
 
