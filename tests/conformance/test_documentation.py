@@ -12,7 +12,7 @@ import pytest
 
 from engine.evaluator.agree import Evaluator
 from engine.facts import read_facts
-from engine.pack.load import load_rules
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 VIGNETTES = ROOT.parent / "shared" / "clinical" / "vignettes.jsonl"
-BOOK = load_rules(ROOT / "rules", is_locked=False)
+BOOK = repository_rules()
 needs_vignettes = pytest.mark.skipif(
     not VIGNETTES.exists(), reason="the vignettes in ../shared are not beside this repository"
 )

@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from engine.evaluator.agree import Evaluator
 from engine.facts import read_facts
-from engine.pack.load import load_rules
 from server.cds_hooks.application import Surroundings
 from server.cds_hooks.clinician import ClinicianPage
 from server.cds_hooks.desk import Opened, Shown
@@ -33,6 +32,7 @@ from server.cds_hooks.words import Words, load_words
 from server.config import Settings
 from server.interceptors.metrics import Metrics
 from server.log_format import make_log
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     import ssl
@@ -55,7 +55,7 @@ PATIENT = "pat-1"
 @cache
 def rules() -> tuple[RuleBook, Evaluator]:
     """Load the real rules and one engine."""
-    book = load_rules(RULES)
+    book = repository_rules()
     return book, Evaluator(book, "interpret", sessions=1)
 
 

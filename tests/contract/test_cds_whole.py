@@ -16,11 +16,11 @@ from engine.ledger import erasure
 from engine.ledger.entry import Kind, entry_uuid
 from engine.ledger.seal import CallerPart, MessagePart, PatientPart
 from engine.ledger.store import Wanted
-from engine.pack.load import load_rules
 from server.desk import LocalDesk
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 from server.rules_in_force import LoadedRules, rules_digest
 from tests.contract.cds_world import PATIENT, PUBLIC, RULES, Site, draft, order, view
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 @pytest.fixture(scope="module")
 def rulebook() -> RuleBook:
     """Give the real rules."""
-    return load_rules(RULES, is_locked=False)
+    return repository_rules()
 
 
 @pytest.fixture

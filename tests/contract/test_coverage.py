@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,18 +11,17 @@ from engine.evaluator.agree import Evaluator
 from engine.ledger.entry import Kind
 from engine.ledger.seal import PatientPart
 from engine.ledger.store import Wanted
-from engine.pack.load import load_rules
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 from server.pb.eligibility.v1 import decision_pb2, patient_pb2
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
 from server.rules_in_force import LoadedRules, rules_digest
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from server.config import Settings
     from tests.contract.conftest import Running
 
-RULES = Path(__file__).parents[2] / "rules"
 FHIR = "/eligibility.v1.EligibilityService/EvaluateFhir"
 PACK = "/eligibility.v1.RulePackService/GetRulePack"
 REPLAY = "/eligibility.v1.DecisionLogService/ReplayDecision"
@@ -53,7 +51,7 @@ RECORD = [
 @pytest.fixture(scope="module")
 def real() -> LoadedRules:
     """Give the real rules, read once."""
-    book = load_rules(RULES, is_locked=False)
+    book = repository_rules()
     return LoadedRules(book, Evaluator(book, "interpret"), rules_digest(book))
 
 

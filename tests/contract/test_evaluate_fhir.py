@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,11 +12,11 @@ from engine.evaluator.agree import Evaluator
 from engine.ledger.entry import Kind
 from engine.ledger.seal import PatientPart
 from engine.ledger.store import Wanted
-from engine.pack.load import load_rules
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 from server.pb.eligibility.v1 import decision_pb2
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.rules_in_force import LoadedRules, rules_digest
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from server.config import Settings
     from tests.contract.conftest import Running, Serve, Unpack
 
-RULES = Path(__file__).parents[2] / "rules"
 FHIR = "/eligibility.v1.EligibilityService/EvaluateFhir"
 REPLAY = "/eligibility.v1.DecisionLogService/ReplayDecision"
 PATIENT = {"resourceType": "Patient", "id": "p1", "birthDate": "1980-02-03"}
@@ -62,7 +60,7 @@ RECORD = [
 @pytest.fixture(scope="module")
 def real() -> Iterator[LoadedRules]:
     """Give the real rules, with both engines."""
-    book = load_rules(RULES, is_locked=False)
+    book = repository_rules()
     evaluator = Evaluator(book, "both", sessions=1)
     yield LoadedRules(book, evaluator, rules_digest(book))
     evaluator.close()

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
-from engine.pack.load import load_rules
 from server.convert.packs import write_criterion
 from server.pb.eligibility.v1 import explanation_pb2
 from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from tests.contract.conftest import Running, Unpack
 
-RULES = Path(__file__).parents[2] / "rules"
 SERVICE = "/eligibility.v1.RulePackService/"
 
 
@@ -55,7 +53,7 @@ def test_one_pack_and_its_criteria_can_be_read(running: Running) -> None:
 
 
 def test_a_criterion_is_told_whole() -> None:
-    book = load_rules(RULES, is_locked=False)
+    book = repository_rules()
     told = {name: write_criterion(book, pack, c) for pack in book.packs.values() for name, c in pack.criteria.items()}
     orders = {name: criterion.coverage_order for name, criterion in told.items()}
 

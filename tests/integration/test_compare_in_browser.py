@@ -19,8 +19,8 @@ from engine.compare.comparison import Comparison
 from engine.compare.stretches import evaluate_cell, lanes, plan
 from engine.evaluator.agree import Evaluator
 from engine.facts import read_facts
-from engine.pack.load import load_rules
 from engine.page.compare import render_comparisons
+from tests.repository import repository_rules
 from tests.unit.compare_book import compared, load_book, years
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def real() -> str:
     case = json.loads((ROOT / "examples/patients/01-clear-yes.json").read_text(encoding="utf-8"))
     own_day = date.fromisoformat(case["as_of"])
     span = years(2019, 2026)
-    with closing(Evaluator(load_rules(ROOT / "rules", is_locked=False), "interpret")) as evaluator:
+    with closing(Evaluator(repository_rules(), "interpret")) as evaluator:
         book = evaluator.rules
         facts = read_facts(book.facts, book.dictionary.constraints, case["facts"], own_day)
         planned = plan(evaluator, sorted(book.jurisdictions), None, (span,))

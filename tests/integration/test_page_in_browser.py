@@ -17,8 +17,8 @@ import pytest
 
 from engine.evaluator.agree import Evaluator
 from engine.facts import read_facts
-from engine.pack.load import load_rules
 from engine.page.render import render_decisions
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from engine.evaluator.decision import Decision
@@ -84,7 +84,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 @pytest.fixture(scope="module")
 def decisions() -> dict[str, Decision]:
     """Real decisions on the made-up patients beside the golden pages."""
-    book = load_rules(ROOT / "rules", is_locked=False)
+    book = repository_rules()
     result = {}
     with closing(Evaluator(book, "interpret")) as evaluator:
         for file in sorted(CASES.glob("*.json")):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.pack.load import load_rules
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from engine.pack.model import Criterion
 
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT.parent / "shared" / "clinical" / "criteria.md"
-BOOK = load_rules(ROOT / "rules", is_locked=False)
+BOOK = repository_rules()
 CRITERIA = {name: c for pack in BOOK.packs.values() for name, c in pack.criteria.items()}
 ENGINE_SOURCES = {"SE": "engine-decision", "SK": "general-knowledge"}
 EVERYWHERE = {"US", "VA", "EU", "UK", "CA"}

@@ -6,25 +6,22 @@ A test that takes `patients` is run for every jurisdiction of the book.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.pack.load import load_rules
 from tests.property.patients import JURISDICTIONS, Patients
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.pack.book import RuleBook
 
-RULES = Path(__file__).parents[2] / "rules"
-
 
 @pytest.fixture(scope="session")
 def book() -> RuleBook:
-    return load_rules(RULES, is_locked=False)
+    return repository_rules()
 
 
 @pytest.fixture(scope="session")

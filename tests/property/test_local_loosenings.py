@@ -7,11 +7,11 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from engine.pack.load import read_rules
-from tests.property.conftest import RULES
 from tests.property.local_packs import LocalPacks, write
 from tests.property.loosenings import LOOSENINGS
 from tests.property.patients import TODAY
 from tests.property.strictness import refusals
+from tests.repository import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

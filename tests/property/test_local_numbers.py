@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.pack.load import load_rules
-from tests.property.conftest import RULES
 from tests.property.local_packs import LONG_AGO, LocalPacks, names_in, since, write
 from tests.property.numbered_rules import write_numbered
 from tests.property.patients import TODAY, Count, unscaled
 from tests.property.strictness import Side, better, looser, refusals
 from tests.property.thresholds import thresholds_of
+from tests.repository import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

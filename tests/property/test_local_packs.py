@@ -13,10 +13,10 @@ from engine.compiler.packset import status_node
 from engine.evaluator.agree import Evaluator, encode_values
 from engine.evaluator.chain import Chain
 from engine.pack.load import load_rules
-from tests.property.conftest import RULES
 from tests.property.local_packs import LocalPacks, names_in, write
 from tests.property.patients import Count
 from tests.property.strictness import Side, better, better_said, untouched
+from tests.repository import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from engine.evaluator.agree import Evaluator
 from engine.facts import read_facts
-from engine.pack.load import load_rules
 from engine.page.clinician import Actions, ClinicianView, Receipt, read_history
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +82,7 @@ def view_of(
 
 def load_book() -> RuleBook:
     """Load the rules as they are, locked or not."""
-    return load_rules(ROOT / "rules", is_locked=False)
+    return repository_rules()
 
 
 def views(book: RuleBook) -> dict[str, ClinicianView]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.fhir.read import read
 from engine.fhir.terminology import Terminology
-from engine.pack.load import load_rules
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from engine.fhir.reading import Reading
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
-BOOK: RuleBook = load_rules(ROOT / "rules", is_locked=False)
+BOOK: RuleBook = repository_rules()
 TERMINOLOGY = Terminology.of(BOOK.reference_files)
 AS_OF = date(2025, 6, 2)
 SUBJECT: Json = {"reference": "Patient/p1"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from engine.errors import ChainFault, EnginesDisagree, FactError, NoRulePackError
 from engine.evaluator.agree import NO_DIGEST, Evaluator
 from engine.facts import PatientFacts, read_facts
-from engine.pack.load import load_rules
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,14 +20,13 @@ if TYPE_CHECKING:
     from engine.compiler import form
     from engine.pack.book import RuleBook
 
-RULES = Path(__file__).parents[2] / "rules"
 DAY = date(2025, 6, 2)
 
 
 @pytest.fixture(scope="module")
 def book() -> RuleBook:
     """Give the rules of the project."""
-    return load_rules(RULES, is_locked=False)
+    return repository_rules()
 
 
 @pytest.fixture

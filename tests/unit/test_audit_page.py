@@ -9,7 +9,6 @@ from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,16 +27,15 @@ from engine.ledger.impact_report import (
     Turns,
 )
 from engine.ledger.replay import Outcome
-from engine.pack.load import load_rules
 from engine.page.audit import NO_DIGEST, Audit, Logged, Proof, Replayed, render_audit
 from engine.page.charts import BAR_WIDTH, MERGED, bar, flow
 from engine.page.impact import BUCKETS, render_impact
+from tests.repository import repository_rules
 from tests.unit.memory_log import cases, decided, request_of, rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).parents[2]
 HOSTILE = "</style></title><script>alert(1)</script><img src=x onerror=alert(1)>\"' {{ 7*7 }} \u202egnp.exe\x00"
 VOID = {"meta", "path", "circle", "rect", "br"}
 CHOSEN = {"status", "could_be", "truth", "side", "level", "urgency", "state", "option", "option_order", "mode", "to"}
@@ -95,7 +93,7 @@ def poisoned(value: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON of any s
 @pytest.fixture(scope="module")
 def logged() -> Logged:
     """A real decision on a record with gaps, a payer and a hostile note of where a fact came from."""
-    rules = rules_of(load_rules(ROOT / "rules", is_locked=False))
+    rules = rules_of(repository_rules())
     request = request_of({**cases()[2], "payer_id": "CIGNA"})
     request.patient_history.fact_provenance["age_years"].source = HOSTILE[:150]
     request.patient_history.vascular_medical.sbp_mmHg = 999

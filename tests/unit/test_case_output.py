@@ -11,7 +11,7 @@ import pytest
 from engine.cli.output import decision_to_json
 from engine.cli.panel import Decided, decide, expand
 from engine.evaluator.agree import Evaluator
-from engine.pack.load import load_rules
+from tests.repository import repository_rules
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "case-output.schema.json").read_text())
@@ -21,7 +21,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 @pytest.fixture(scope="module")
 def evaluator() -> Evaluator:
-    return Evaluator(load_rules(ROOT / "rules", is_locked=False), "interpret")
+    return Evaluator(repository_rules(), "interpret")
 
 
 def outputs(evaluator: Evaluator, path: Path, *, is_full: bool) -> list[dict[str, object]]:

@@ -19,9 +19,10 @@ from server.cds_hooks.outcome import Refusal
 from server.cds_hooks.service import write_content
 from server.chart import Chart
 from server.terminologies import terminology_of
+from tests.repository import repository_rules
 
 ROOT = Path(__file__).parents[2]
-BOOK = load_rules(ROOT / "rules", is_locked=False)
+BOOK = repository_rules()
 RECORD = json.loads((ROOT / "examples" / "fhir" / "ada.json").read_text())
 DAY = date(2025, 6, 2)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,10 +13,10 @@ from engine.evaluator.domain import Domain
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
 from engine.evaluator.scope import scope_of
-from engine.pack.load import load_rules
 from tests.property.patients import JURISDICTION, TODAY, Patients
+from tests.repository import repository_rules
 
-BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
+BOOK = repository_rules()
 PATIENTS = Patients(BOOK)
 PACKS = compile_packs(BOOK, JURISDICTION, None, TODAY)
 SCOPE = scope_of(PACKS, BOOK.facts, BOOK.dictionary.constraints)

@@ -19,6 +19,7 @@ from engine.cli.root import root
 from engine.errors import ChainFault, EnginesDisagree
 from engine.evaluator.agree import SEMANTICS_VERSION, Evaluator
 from engine.pack.load import load_rules
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ CLEAR, EMERGENCY, UNKNOWN, SPARSE = (
 
 @pytest.fixture(scope="module")
 def book() -> RuleBook:
-    return load_rules(RULES, is_locked=False)
+    return repository_rules()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from engine.compare.stretches import ABSENT, NO_RULES, Span, answer_of, evaluate
 from engine.errors import EnginesDisagree, NoRulePackError
 from engine.evaluator.agree import Evaluator
 from engine.facts import read_facts
-from engine.pack.load import load_rules
+from tests.repository import repository_rules
 from tests.unit.compare_book import OPTION, OWN_DAY, PATIENT, compared, load_book, years
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ def test_an_emergency_stands_before_the_comparison(evaluator: Evaluator) -> None
 
 def test_in_the_us_a_patient_without_an_oral_antidepressant_is_indicated_from_2025_01_21_on() -> None:
     case = json.loads((ROOT / "examples/patients/07-one-day-apart.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    with closing(Evaluator(load_rules(ROOT / "rules", is_locked=False), "both", sessions=1)) as evaluator:
+    with closing(Evaluator(repository_rules(), "both", sessions=1)) as evaluator:
         own_day = date.fromisoformat(case["as_of"])
         book = evaluator.rules
         facts = read_facts(book.facts, book.dictionary.constraints, case["facts"], own_day)

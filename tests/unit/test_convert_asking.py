@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 from random import Random
 
 import pytest
 
 from engine.evaluator.encoding import encode_facts
 from engine.facts import read_facts
-from engine.pack.load import load_rules
 from server.convert.asking import write_history
 from server.convert.requests import path_of, read_request
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from tests.property.patients import Patients
+from tests.repository import repository_rules
 
-BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
+BOOK = repository_rules()
 
 
 @pytest.mark.parametrize("seed", range(6))

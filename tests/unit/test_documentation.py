@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,12 +10,12 @@ import pytest
 from engine import trials
 from engine.evaluator.agree import Evaluator
 from engine.facts import read_facts
-from engine.pack.load import load_rules
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from engine.evaluator.decision import CoverageAnswer, Decision, DocumentationItem
 
-BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
+BOOK = repository_rules()
 EVALUATOR = Evaluator(BOOK, "interpret")
 AS_OF = "2025-06-02"
 LABEL = "antidepressant and augmentation trials"

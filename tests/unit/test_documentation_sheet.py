@@ -16,7 +16,7 @@ from engine.cli.documentation_sheet import checklist, standing_lines
 from engine.cli.invocation import PROVISIONAL
 from engine.cli.root import root
 from engine.evaluator.decision import CoverageAnswer, CriterionDates, DocumentationItem
-from engine.pack.load import load_rules
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,7 +54,7 @@ ITEMS = (
 
 @pytest.fixture(scope="module")
 def book() -> RuleBook:
-    return load_rules(ROOT / "rules", is_locked=False)
+    return repository_rules()
 
 
 @pytest.fixture

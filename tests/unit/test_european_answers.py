@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from engine.cli.root import root
 from engine.evaluator.agree import Evaluator
-from engine.pack.load import load_rules
 from tests.property.patients import BENIGN, TODAY, Patient, Patients
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.long
 
 RULES = Path(__file__).parents[2] / "rules"
-BOOK = load_rules(RULES, is_locked=False)
+BOOK = repository_rules()
 PATIENTS = Patients(BOOK)
 EVALUATOR = Evaluator(BOOK, "interpret")
 FAILED = {"max_dose_mg": 225, "weeks_at_adequate_dose": 8, "adherence": "adherent", "outcome": "nonresponse"}

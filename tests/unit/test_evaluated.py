@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,11 +19,11 @@ from engine.evaluator.chain import Chain
 from engine.evaluator.encoding import decode_facts, encode_decision, encode_explanation, encode_facts
 from engine.facts import read_facts
 from engine.ledger.seal import Context
-from engine.pack.load import load_rules
 from server.evaluation import Circumstances, decide, evaluate, read_asked
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.pb.eligibility.v1 import explanation_pb2, patient_pb2
 from server.rules_in_force import LoadedRules, rules_digest
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from engine.pack.book import RuleBook
     from server.evaluation import Evaluated
 
-RULES = Path(__file__).parents[2] / "rules"
 CIRCUMSTANCES = Circumstances("0f8b1c52-3d6a-4e7f-9a10-5b2c3d4e5f60", datetime(2025, 6, 2, 8, 30, tzinfo=UTC), "UTC")
 
 
@@ -58,7 +56,7 @@ def request_bytes(*, is_full: bool = False) -> bytes:
 
 @pytest.fixture(scope="module")
 def book() -> RuleBook:
-    return load_rules(RULES, is_locked=False)
+    return repository_rules()
 
 
 def kept(book: RuleBook, mode: Mode, *, is_full: bool = False) -> Evaluated:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 from functools import cache
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,8 @@ from engine.compiler.stages import compile_packs
 from engine.evaluator.agree import Evaluation, Evaluator
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
-from engine.pack.load import load_rules
 from tests.property.patients import BENIGN, JURISDICTION, TODAY, Patient, Patients
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.long
 
-BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
+BOOK = repository_rules()
 PATIENTS = Patients(BOOK)
 EVALUATOR = Evaluator(BOOK, "interpret")
 TRIALS: list[dict[str, object]] = [

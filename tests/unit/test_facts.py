@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +11,10 @@ from hypothesis import strategies as st
 
 from engine.errors import FactError
 from engine.facts import MAX_PROBLEMS, MAX_RECORDS, MAX_TEXT, PatientFacts, read_facts
-from engine.pack.load import load_rules
+from tests.repository import repository_rules
 
 AS_OF = date(2025, 6, 2)
-BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
+BOOK = repository_rules()
 HUGE = "x" * 10_000_000
 ARABIC_DIGITS = "2025-01-01".translate({ord("0") + n: 0x660 + n for n in range(10)})
 OPEN_BUG = "known fault of engine/facts.py"

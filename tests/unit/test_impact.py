@@ -22,8 +22,9 @@ from engine.ledger.impact_report import Bucket, Turn, floored, floored_turns
 from engine.ledger.rulebook import blobs_of
 from engine.ledger.seal import MessagePart
 from engine.pack import digest as packed
-from engine.pack.load import FACTS_FILE, book_from_bytes, load_rules
+from engine.pack.load import FACTS_FILE, book_from_bytes
 from server.convert.replay import wire
+from tests.repository import repository_rules
 from tests.unit.memory_log import MemoryLog, cases, decided, request_of, rules_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ NEW_RULE = (
 
 @pytest.fixture(scope="module")
 def book() -> RuleBook:
-    return load_rules(RULES, is_locked=False)
+    return repository_rules()
 
 
 @pytest.fixture(scope="module")

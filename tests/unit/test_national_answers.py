@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from engine.evaluator.agree import Evaluator
-from engine.pack.load import load_rules
 from tests.property.patients import BENIGN, TODAY, Patient, Patients
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.long
 
-BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
+BOOK = repository_rules()
 PATIENTS = Patients(BOOK)
 EVALUATOR = Evaluator(BOOK, "interpret")
 FAILED = {"weeks_at_adequate_dose": 8, "adherence": "adherent", "outcome": "nonresponse", "ongoing": True}

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from engine.evaluator.agree import Evaluator
 from engine.evaluator.decision import Decision, EngineReport, TriageAnswer
 from engine.facts import read_facts
-from engine.pack.load import load_rules
 from engine.page.render import render_decisions
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -112,7 +112,7 @@ class Structure(HTMLParser):
 @pytest.fixture(scope="module")
 def decisions() -> dict[str, Decision]:
     """Real decisions on the made-up patients beside the golden pages; digests stand still."""
-    book = load_rules(ROOT / "rules", is_locked=False)
+    book = repository_rules()
     result = {}
     with closing(Evaluator(book, "interpret")) as evaluator:
         for file in sorted(CASES.glob("*.json")):

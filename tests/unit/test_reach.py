@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -17,10 +16,10 @@ from engine.evaluator.agree import Evaluator
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
 from engine.evaluator.reach import Explorer
-from engine.pack.load import load_rules
 from tests.property.brute_force import BruteForce
 from tests.property.patients import BENIGN, JURISDICTION, TODAY, Patient, Patients
 from tests.property.test_missing import compare, nearly_complete
+from tests.repository import repository_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.long
 
-BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
+BOOK = repository_rules()
 PATIENTS = Patients(BOOK)
 EVALUATOR = Evaluator(BOOK, "interpret")
 TRIAL = {

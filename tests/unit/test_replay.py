@@ -6,7 +6,6 @@ import json
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,11 +20,12 @@ from engine.ledger.manifest import Build, manifest, semantics_version
 from engine.ledger.replay import Outcome, Replayer, Stage
 from engine.ledger.seal import Context, MessagePart
 from engine.pack import digest as canonical
-from engine.pack.load import book_from_bytes, load_rules
+from engine.pack.load import book_from_bytes
 from server.convert.ledger import EVALUATE
 from server.convert.replay import wire
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.pb.eligibility.v1 import explanation_pb2
+from tests.repository import repository_rules
 from tests.unit.memory_log import (
     MANIFEST,
     Bench,
@@ -47,14 +47,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).parents[2]
 COMMITMENT_OFFSET = 293
 OTHER_ENGINE = Blob(BlobKind.ENGINE_MANIFEST, MANIFEST.body.replace(b"}", b',"x":"another build"}'), "engine")
 
 
 @pytest.fixture(scope="module")
 def book() -> RuleBook:
-    return load_rules(ROOT / "rules", is_locked=False)
+    return repository_rules()
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ import pytest
 
 from engine.evaluator.agree import Evaluator
 from engine.ledger.replay import Outcome, Replayer, Stage
-from engine.pack.load import load_rules
 from server.convert.replay import wire
+from tests.repository import repository_rules
 from tests.unit.memory_log import MANIFEST, Bench, MemoryLog, cases, decided, request_of, rules_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def both() -> Iterator[LoadedRules]:
-    loaded = rules_of(load_rules(ROOT / "rules", is_locked=False), "both")
+    loaded = rules_of(repository_rules(), "both")
     with closing(loaded.engines):
         yield loaded
 

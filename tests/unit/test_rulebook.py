@@ -20,6 +20,7 @@ from engine.ledger.rulebook import MissingBlobError, blobs_of, book_of, read_pac
 from engine.pack import digest as canonical
 from engine.pack.book import Pack, RuleBook
 from engine.pack.load import FACTS_FILE, book_from_bytes, load_rules
+from tests.repository import repository_rules
 from tests.unit.memory_log import MemoryLog, cases
 
 pytestmark = pytest.mark.long
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def book() -> RuleBook:
-    return load_rules(ROOT / "rules", is_locked=False)
+    return repository_rules()
 
 
 @pytest.fixture(scope="module")

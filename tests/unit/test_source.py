@@ -57,7 +57,7 @@ def test_tags_build_no_objects() -> None:
     assert read_source("x.yaml", "!!python/object:os.system x: 1\n").data == {"x": 1}
 
 
-@pytest.mark.parametrize("text", ["a: &a [*a]\n", "a: " + "[" * 3000 + "]" * 3000])
+@pytest.mark.parametrize("text", ["a: &a [*a]\n", "a: " + "[" * 1000 + "]" * 1000])
 def test_values_without_end_are_refused(text: str) -> None:
     assert {f.code for f in read_source("x.yaml", text).faults} == {"pack/too-deep"}
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from pathlib import Path
 from random import Random
 
 import pytest
 
 from engine.evaluator.agree import Evaluation, Evaluator
-from engine.pack.load import load_rules
 from tests.property.patients import BENIGN, JURISDICTION, TODAY, Patient, Patients
+from tests.repository import repository_rules
 
 pytestmark = pytest.mark.long
 
-BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
+BOOK = repository_rules()
 PATIENTS = Patients(BOOK)
 EVALUATOR = Evaluator(BOOK, "interpret")
 FAILED = {

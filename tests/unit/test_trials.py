@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import product
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -16,12 +15,12 @@ from engine.compiler.stages import compile_packs
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
 from engine.facts import read_facts
-from engine.pack.load import load_rules
+from tests.repository import repository_rules
 
 pytestmark = pytest.mark.long
 
 AS_OF = date(2025, 6, 2)
-BOOK = load_rules(Path(__file__).parents[2] / "rules", is_locked=False)
+BOOK = repository_rules()
 PACKS = {payer: compile_packs(BOOK, "US", payer, AS_OF) for payer in ("UHC", "CIGNA", "QUALCHOICE")}
 INTERPRETERS = {payer: Interpreter(packs.compiled) for payer, packs in PACKS.items()}
 EPISODE = {"episode_start_date": (AS_OF - timedelta(days=300)).isoformat()}

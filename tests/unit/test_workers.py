@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,9 +20,9 @@ from engine.ledger.entry import Kind
 from engine.ledger.replay import Outcome
 from engine.ledger.seal import Context, PatientPart
 from engine.ledger.workers import AHEAD, Recipe, replay_range
-from engine.pack.load import load_rules
 from server.convert.ledger import EVALUATE
 from server.convert.replay import wire
+from tests.repository import repository_rules
 from tests.unit.memory_log import MANIFEST, MemoryLog, cases, decided, request_of, rules_of
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.long
 
-RULES = Path(__file__).parents[2] / "rules"
 LOST = (bytes([9] * 32), MANIFEST.digest, bytes([8] * 32), bytes([7] * 32))
 
 
@@ -86,7 +84,7 @@ def lost(index: int) -> tuple[int, str, str]:
 
 
 def test_workers_give_what_this_process_gives_in_the_order_of_the_entries() -> None:
-    rules = rules_of(load_rules(RULES, is_locked=False))
+    rules = rules_of(repository_rules())
     log = MemoryLog()
     with closing(rules.engines):
         for case in cases()[:4]:
