@@ -1,9 +1,11 @@
 // Calls a CDS Hooks service over and over, each call with a token of its own.
 //
-//   k6 run -e URL=http://127.0.0.1:8080/te/... -e BODY=body.json -e TOKENS=tokens.json -e CALLERS=8 -e CALLS=800 benchmarks/cds.js
+//   k6 run -e URL=http://127.0.0.1:8080/te/... -e BODY=body.json -e TOKENS=tokens.json -e CALLERS=8 -e CALLS=800 -e PAUSE=0 benchmarks/cds.js
 //
+// After each call a caller pauses for PAUSE seconds, give or take half of that.
 // The summary comes as JSON on standard output: calls a second, and times of a call in milliseconds.
 
+import { sleep } from "k6";
 import http from "k6/http";
 import exec from "k6/execution";
 import { SharedArray } from "k6/data";
@@ -28,6 +30,7 @@ export default function () {
   if (http.post(__ENV.URL, hook, { headers }).status !== 200) {
     refused.add(1);
   }
+  sleep(Number(__ENV.PAUSE) * (0.5 + Math.random()));
 }
 
 export function handleSummary(data) {

@@ -1,10 +1,10 @@
 """What a clinician waits for: patient-view with a prefetch of 255 resources.
 
-    python -m benchmarks.cds [--callers 8] [--calls 600] [--rounds 3]
+    python -m benchmarks.cds [--callers 8] [--calls 600] [--rounds 3] [--pause 0]
 
 The server has both engines and a decision log; every call brings a token of its own. Most charts that are opened have
 no word of a depression: they are read and not decided. The others are, and almost everything about them is unknown,
-which is what makes the search for what is missing long.
+which is what makes the search for what is missing long. Callers call again at once, or after a pause, as people do.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def tokens(key: ec.EllipticCurvePrivateKey, count: int) -> list[str]:
 @click.option("--callers", default=8, show_default=True)
 @click.option("--calls", default=600, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
-def main(*, callers: int, calls: int, rounds: int) -> None:
+@click.option("--pause", default=0.0, show_default=True, help="Seconds between a caller's calls, give or take half.")
+def main(*, callers: int, calls: int, rounds: int, pause: float) -> None:
     """Measure and print."""
     binary = k6()
     if binary is None:
@@ -105,7 +106,7 @@ def main(*, callers: int, calls: int, rounds: int) -> None:
             (folder / "body.json").write_text(json.dumps(body(is_depressed=kind == "a depression")))
             (folder / "tokens.json").write_text(json.dumps(tokens(key, calls)))
             given = {"URL": address + SERVICE, "BODY": folder / "body.json", "TOKENS": folder / "tokens.json"}
-            given |= {"CALLERS": callers, "CALLS": calls}
+            given |= {"CALLERS": callers, "CALLS": calls, "PAUSE": pause}
             words = [word for name, value in given.items() for word in ("-e", f"{name}={value}")]
             ran = subprocess.run([binary, "run", "--quiet", *words, str(LOAD)], capture_output=True, check=True)  # noqa: S603 - k6
             found[kind].append(json.loads(ran.stdout))
