@@ -20,8 +20,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.fhir.bundle import parse
 from engine.fhir.read import read
+from engine.fhir.record_json import parse
 from engine.fhir.terminology import Terminology
 from engine.pack.load import load_rules
 

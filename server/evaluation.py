@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from engine.errors import FactError, Violation
 from engine.evaluator.encoding import encode_decision
 from engine.facts import PatientFacts, read_facts
-from engine.fhir.bundle import parse
 from engine.fhir.reading import merged
+from engine.fhir.record_json import parse
 from engine.ledger.seal import Context
 from server.chart import Chart
 from server.convert.answers import write_fhir_response, write_response
@@ -188,8 +188,7 @@ def read_asked_fhir(
 ) -> Asked:
     """Read a request with a FHIR record; what it gives itself wins over what the record says. Arguments: `read_asked`.
 
-    `chart` is of the request's content, for whoever has parsed it. INVARIANT: its value is what `parse` makes of the
-    bytes, since a replay has the bytes alone.
+    `chart` is of the request's content, for whoever has parsed it.
 
     Raises:
         Fault: bytes that are no message, invalid fields, all at once, or a patient who had died by then.
@@ -217,7 +216,7 @@ def _chart_of(asking: FhirRequest) -> Chart:
     if not isinstance(content, dict | list):
         message = "is no resource, Bundle, list of resources or prefetch object"
         raise invalid((*violations, Violation(CONTENT, "fhir/not-a-record", message)))
-    return Chart(content)
+    return Chart(asking.content, content)
 
 
 def _facts(request: Request, raw: Mapping[str, object], book: RuleBook, as_of: date) -> PatientFacts:

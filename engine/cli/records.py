@@ -12,8 +12,8 @@ import click
 from engine.cli.case_file import MIB, Case, UnreadableCase
 from engine.errors import FactError, Violation
 from engine.facts import read_facts
-from engine.fhir.bundle import parse
 from engine.fhir.read import read, split
+from engine.fhir.record_json import parse
 from engine.fhir.terminology import Terminology, has_terminology
 
 if TYPE_CHECKING:

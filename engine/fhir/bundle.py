@@ -1,4 +1,4 @@
-"""Records as they come: JSON bytes to a value, and a value to the resources in it.
+"""Records as they come: a JSON value to the resources in it.
 
 A record is a Bundle of any type or none, a resource, a list of either, the lines of a bulk export (NDJSON), or the
 `prefetch` map of CDS Hooks. Each resource stands once, however often it came.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
-from engine.errors import FactError, Violation
 from engine.fhir import shape
 
 if TYPE_CHECKING:
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
 
     from engine.fhir.notes import Notes
 
-MAX_DEPTH = 100
-MAX_DIGITS = 64
 PATIENT = "Patient"
 MEDICATION = "Medication"
 
@@ -97,96 +93,6 @@ def relative(reference: str) -> str:
     if len(parts) > 3 and parts[-2] == _HISTORY:  # noqa: PLR2004 - Type/id/_history/version
         parts = parts[:-2]
     return "/".join(parts[-2:])
-
-
-def parse(data: bytes) -> object:
-    """Read JSON strictly: one document, or one on each line (NDJSON), which gives a list.
-
-    Numbers with a point become `Decimal`, exactly as they were written.
-
-    Raises:
-        FactError: it is not JSON, or has two readings (a key twice in one object, NaN), or is nested too deeply.
-
-    """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _refused(f"is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    documents = text.splitlines() if _is_by_line(text) else [text]
-    values = [_document(line, number) for number, line in enumerate(documents, 1) if line.strip()]
-    if not values:
-        raise _refused("is empty; send a FHIR resource, a Bundle or NDJSON")
-    return values[0] if len(documents) == 1 else values
-
-
-def _is_by_line(text: str) -> bool:
-    """Say whether the text is NDJSON: its first line is whole, and more follow."""
-    first, _, rest = text.lstrip().partition("\n")
-    if not rest.lstrip().startswith("{"):
-        return False
-    try:
-        json.JSONDecoder().decode(first.strip())
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _document(text: str, line: int) -> object:
-    try:
-        value: object = _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        reason = error.msg[:1].lower() + error.msg[1:]
-        place = f"line {line + error.lineno - 1}, column {error.colno}"
-        raise _refused(f"is not JSON: {reason} at {place}") from None
-    except RecursionError:
-        raise _refused(_TOO_DEEP) from None
-    level: list[object] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for each in level
-            for child in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
-            if isinstance(child, dict | list)
-        ]
-        if not level:
-            return value
-    raise _refused(_TOO_DEEP)
-
-
-_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
-
-
-def _refused(reason: str) -> FactError:
-    return FactError([Violation("fhir", "fhir/not-json", reason)])
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise _refused("holds a key twice in one object; keep one")
-    return value
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise _refused(f"holds a number written with more than {MAX_DIGITS} characters")
-    return int(digits)
-
-
-def _decimal(digits: str) -> Decimal:
-    try:
-        return Decimal(digits) if len(digits) <= MAX_DIGITS else Decimal("nan")
-    except InvalidOperation:
-        return Decimal("nan")
-
-
-def _constant(name: str) -> object:
-    raise _refused(f"holds {name}, which is not JSON; leave the key out if the value is unknown")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_integer, parse_float=_decimal, parse_constant=_constant
-)
 
 
 def unwrap(content: object, notes: Notes) -> Envelope:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 
-from engine.fhir import bundle
+from engine.errors import FactError
+from engine.fhir import record_json
 from server.cds_hooks.outcome import Refusal, malformed
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
 BODY_SECONDS = 10.0
-MAX_DEPTH = bundle.MAX_DEPTH - 1
+MAX_DEPTH = record_json.MAX_DEPTH - 1
 """INVARIANT: a resource that is read goes into an object of resources, which is no deeper than a record may be."""
 
 _JSON_TYPES = frozenset({"application/json", "application/fhir+json", "application/json+fhir"})
-_HOLDERS = frozenset({dict, list})
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 
@@ -54,7 +52,12 @@ async def take_in(request: Request, limit: int, kinds: frozenset[str] = _JSON_TY
 
 
 def read_object(data: bytes) -> dict[str, object]:
-    """Read a JSON object. Numbers with a point are the `Decimal` of the nearest float, as they are written and logged.
+    """Read a JSON object. Raises: as `read_members`."""
+    return read_members(data)[0]
+
+
+def read_members(data: bytes) -> tuple[dict[str, object], dict[str, bytes]]:
+    """Read a JSON object; give it, and the bytes of each member as they came.
 
     Raises:
         Refusal: 400 for anything else, also for a key that occurs twice in an object, NaN, endless digits, and absurd
@@ -62,57 +65,9 @@ def read_object(data: bytes) -> dict[str, object]:
 
     """
     try:
-        value = _DECODER.decode(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        raise malformed("the body is not JSON that has one reading") from None
-    if not isinstance(value, dict):
-        raise malformed("the body is not a JSON object")
-    if _is_deep(value):
-        raise malformed(f"the body is nested deeper than {MAX_DEPTH} levels")
-    return value
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        message = "a key occurs twice"
-        raise ValueError(message)
-    return value
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > bundle.MAX_DIGITS:
-        message = "a number has too many digits"
-        raise ValueError(message)
-    return int(digits)
-
-
-def _decimal(digits: str) -> Decimal:
-    return Decimal(repr(float(digits)))
-
-
-def _no_number(_text: str) -> NoReturn:
-    message = "NaN and Infinity are not JSON"
-    raise ValueError(message)
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_integer, parse_float=_decimal, parse_constant=_no_number
-)
-
-
-def _is_deep(value: dict[str, object]) -> bool:
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for item in level
-            for inner in (item.values() if isinstance(item, dict) else item)
-            if type(inner) in _HOLDERS
-        ]
-        if not level:
-            return False
-    return True
+        return record_json.parse_members(data, MAX_DEPTH)
+    except FactError as error:
+        raise malformed("; ".join(f"the body {violation.message}" for violation in error.violations)) from None
 
 
 def _too_large(limit: int) -> Refusal:

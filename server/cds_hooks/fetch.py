@@ -89,8 +89,8 @@ class Outside:
 
 async def complete(
     call: HookCall, client: Client, templates: Mapping[str, str], outside: Outside, allowance: Allowance
-) -> dict[str, object]:
-    """Give the prefetched content with what could be read of the rest in time.
+) -> Mapping[str, object]:
+    """Give the prefetched content with what could be read of the rest in time; itself where nothing was read.
 
     What cannot be read stays absent, which is missing, never no. Prefetched content is not changed, but that the pages
     after its first are added.
@@ -103,7 +103,7 @@ async def complete(
         allowance: what may be read in all.
 
     """
-    content = dict(call.prefetch)
+    content = call.prefetch
     server = client.registered_server(call.access.server) if call.access else ""
     if not server or call.access is None:
         return content
@@ -121,10 +121,13 @@ async def complete(
     for task in late:
         task.cancel()
     await asyncio.gather(*tasks.values(), return_exceptions=True)
-    for key, task in tasks.items():
-        if not task.cancelled() and task.exception() is None:
-            _add(content, key, task.result())
-    return content
+    read = {key: task.result() for key, task in tasks.items() if not task.cancelled() and task.exception() is None}
+    if not read:
+        return content
+    completed = dict(content)
+    for key, pages in read.items():
+        _add(completed, key, pages)
+    return completed
 
 
 def next_link(value: object) -> str:

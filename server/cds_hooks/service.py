@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID, uuid5
 
 from starlette.responses import JSONResponse, Response
 
-from server.cds_hooks.body import read_object, take_in
+from server.cds_hooks.body import read_members, read_object, take_in
 from server.cds_hooks.cards import Addresses
 from server.cds_hooks.connection import CERTIFICATE
 from server.cds_hooks.desk import DECEASED
@@ -27,7 +26,7 @@ from server.faults import Fault
 from server.interceptors.callers import Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from starlette.requests import Request
 
@@ -70,11 +69,6 @@ class _Asked:
     client: Client
     proof: str
     ends: float
-
-
-def write_content(content: Mapping[str, object]) -> bytes:
-    """Write prefetched resources as they are logged. Raises: ValueError for a number that no computer can hold."""
-    return json.dumps(content, allow_nan=False, separators=(",", ":"), default=float).encode()
 
 
 class Threads:
@@ -181,7 +175,7 @@ class Services:
 
     async def _cards(self, request: Request, data: bytes, asked: _Asked) -> list[dict[str, object]]:
         service, client = asked.service, asked.client
-        body = await self._read(data, lambda: read_object(data))
+        body, members = await self._read(data, lambda: read_members(data))
         call = read_call(body, service.hook)
         is_order = service.hook != "patient-view"
         ordered = ordered_options(call, self._words) if is_order else ()
@@ -193,14 +187,17 @@ class Services:
         if not has_patient and not check_patient(call, content):
             message = "the Patient is neither prefetched nor can it be read with the token that came"
             raise Refusal(412, "no-patient", message, places=("prefetch.patient",))
-        chart = Chart(content)
+        if content is call.prefetch:
+            chart = Chart(members["prefetch"] if content else b"{}", content)
+        else:
+            chart = await self._threads.run(lambda: Chart.of(content))
         if not is_order:
             reading = await self._read(data, lambda: self._desk.read(chart, call.patient))
             if not self._deck.may_concern(reading):
                 return []
         caller = Caller(f"{client.name} {call.user}", _ROLES, asked.proof)
         try:
-            shown = await self._threads.run(lambda: self._decide(content, chart, call, asked, caller))
+            shown = await self._threads.run(lambda: self._decide(chart, call, asked, caller))
         except Fault as fault:
             if fault.reason == DECEASED:
                 return []
@@ -214,18 +211,12 @@ class Services:
         """Read what came with a call: a small body at once, since handing it to a thread costs more than it takes."""
         return work() if len(data) <= SMALL_BYTES else await self._threads.run(work)
 
-    def _decide(
-        self, content: Mapping[str, object], chart: Chart, call: HookCall, asked: _Asked, caller: Caller
-    ) -> Shown:
-        try:
-            written = write_content(content)
-        except ValueError:
-            raise malformed("the body holds a number that no computer can hold") from None
+    def _decide(self, chart: Chart, call: HookCall, asked: _Asked, caller: Caller) -> Shown:
         # A client may use one hookInstance for several calls, so the content is part of what makes a request the same.
-        day, digest = int(self._now() // _DAY), hashlib.sha256(written).hexdigest()
+        day, digest = int(self._now() // _DAY), hashlib.sha256(chart.data).hexdigest()
         same = "\n".join([asked.client.name, asked.service.id, call.instance, call.patient, str(day), digest])
         return self._desk.evaluate(
-            content=written,
+            content=chart.data,
             patient=call.patient,
             explicit={},
             jurisdiction=asked.client.jurisdiction,

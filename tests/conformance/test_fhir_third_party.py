@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.facts import read_facts
-from engine.fhir.bundle import parse
 from engine.fhir.read import split
+from engine.fhir.record_json import parse
 from tests.unit.fhir_record import BOOK, ROOT, TERMINOLOGY, candidates, issues, of, value
 
 if TYPE_CHECKING:

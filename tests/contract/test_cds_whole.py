@@ -18,6 +18,7 @@ from engine.ledger.seal import CallerPart, MessagePart, PatientPart
 from engine.ledger.store import Wanted
 from server.desk import LocalDesk
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
+from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.rules_in_force import LoadedRules, rules_digest
 from tests.contract.cds_world import PATIENT, PUBLIC, RULES, Site, draft, order, view
 from tests.repository import repository_rules
@@ -150,7 +151,8 @@ def record() -> dict[str, Any]:
 
 
 def test_a_record_becomes_a_card_a_page_an_answer_and_entries_that_replay(ehr: Ehr) -> None:
-    (card,) = ehr.call("sign", {**order(draft()), "prefetch": record()})
+    came = record()
+    (card,) = ehr.call("sign", {**order(draft()), "prefetch": came})
     assert card["indicator"] == "warning"
     assert card["source"]["topic"]["code"] == "trdMissingData"
     link = card["links"][0]["url"].removeprefix(PUBLIC)
@@ -176,7 +178,9 @@ def test_a_record_becomes_a_card_a_page_an_answer_and_entries_that_replay(ehr: E
     assert "contraindicated" in second.text.lower()
     decisions = ehr.logged(Kind.DECISION)
     assert len(decisions) == before + 1
-    last = decisions[-1]
+    first, last = decisions[0], decisions[-1]
+    assert isinstance(first.content, PatientPart)
+    assert json.loads(service_pb2.EvaluateFhirRequest.FromString(first.content.request).content) == came
     assert isinstance(last.content, PatientPart)
     assert last.caller is not None
     assert last.caller.purpose == "what_if"

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pytest
 
-from engine.errors import FactError
-from engine.fhir.bundle import parse
 from engine.fhir.read import split
 from tests.unit.fhir_record import (
     SUBJECT,
@@ -27,40 +23,6 @@ from tests.unit.fhir_record import (
 ICH = condition("c", concept("sct 274100004"))
 REFUTED = condition("c", concept("sct 274100004"), verified="refuted")
 FACT = "intracerebral_hemorrhage_history"
-
-
-def test_numbers_are_read_as_they_were_written() -> None:
-    assert parse(b'{"a": 15.68, "b": 3}') == {"a": Decimal("15.68"), "b": 3}
-
-
-def test_lines_of_a_bulk_export_are_a_list() -> None:
-    assert parse(b'{"a": 1}\n\n{"b": 2}\n') == [{"a": 1}, {"b": 2}]
-    assert parse(b'{\n"a": 1}\n') == {"a": 1}
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", "is empty"),
-        (b"\xff", "is not UTF-8"),
-        (b"{", "is not JSON: expecting property name"),
-        (b'{"a": 1}\n{"a"', "line 2"),
-        (b'{"a": 1, "a": 2}', "a key twice"),
-        (b'{"a": NaN}', "holds NaN"),
-        (b'{"a": %s}' % (b"1" * 65), "more than 64 characters"),
-        (b"[" * 101 + b"]" * 101, "deeper than 100"),
-        (b"[" * 100_000, "deeper than 100"),
-    ],
-)
-def test_what_is_not_json_is_refused(data: bytes, words: str) -> None:
-    with pytest.raises(FactError) as caught:
-        parse(data)
-
-    assert words in caught.value.violations[0].message
-
-
-def test_a_hundred_levels_are_deep_enough() -> None:
-    assert parse(b"[" * 100 + b"]" * 100)
 
 
 @pytest.mark.parametrize(

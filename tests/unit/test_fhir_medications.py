@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.fhir.bundle import parse
+from engine.fhir.record_json import parse
 from tests.unit.fhir_record import (
     Json,
     candidates,
