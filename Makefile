@@ -83,7 +83,7 @@ rules: $(READY)         ## the rule packs: check them, run the cases beside them
 	$(call announce,rules: test)
 	@$(BIN)/eligibility rules test
 	$(call announce,rules: pages to read them)
-	@$(BIN)/eligibility rules docs --out build/docs --site build/rules
+	@$(BIN)/eligibility rules docs --output build/docs --site build/rules
 
 unit: $(READY)          ## pytest, and coverage of what runs fast; skipped tests are listed with their reason
 	$(call announce,tests: pytest)

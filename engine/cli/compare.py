@@ -100,7 +100,7 @@ def _day(text: str, rest_of_year: str) -> date | None:
 @click.command(
     epilog=f"""Example: eligibility compare examples/patients/01-clear-yes.json --jurisdictions US,EU --as-of 2019..2026
 
-Example: eligibility compare patient.json --as-of 2025-01-20,2025-01-21 --format html --out compared.html
+Example: eligibility compare patient.json --as-of 2025-01-20,2025-01-21 --format html --output compared.html
 
 {JSON_SHAPE}
 
@@ -124,9 +124,7 @@ Example: eligibility compare patient.json --as-of 2025-01-20,2025-01-21 --format
 )
 @click.option("--format", "form", type=click.Choice(["text", "html", "json"]), default="text", show_default=True)
 @click.option(
-    "--out",
     "--output",
-    "output",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Write here, not to the terminal.",
 )

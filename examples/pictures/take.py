@@ -88,7 +88,7 @@ def main() -> int:
         print(TARGET / "rules-criterion.png")
         compared = Path(folder) / "compared.html"
         case = str(PATIENTS / "01-clear-yes.json")
-        asked = ["compare", case, "--as-of", "2019..2026", "--format", "html", "--out", str(compared), "--unlocked"]
+        asked = ["compare", case, "--as-of", "2019..2026", "--format", "html", "--output", str(compared), "--unlocked"]
         root.main(asked, standalone_mode=False)
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.goto(compared.as_uri())

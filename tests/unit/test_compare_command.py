@@ -210,7 +210,7 @@ def test_json_says_why_a_criterion_does_not_decide_in_the_other_place(run: Run) 
 
 def test_html_is_written_to_a_file(run: Run, tmp_path: Path) -> None:
     target = tmp_path / "compared.html"
-    result = run("--as-of", "2019..2026", "--format", "html", "--out", str(target))
+    result = run("--as-of", "2019..2026", "--format", "html", "--output", str(target))
 
     assert (result.exit_code, result.stdout) == (GOOD, "")
     assert "One patient, several rules" in Structure(target.read_text(encoding="utf-8")).text

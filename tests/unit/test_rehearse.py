@@ -170,7 +170,7 @@ def test_two_folders_are_compared_option_by_option(rules: Path) -> None:
 
 def test_documents_are_written_and_found_stale(tmp_path: Path) -> None:
     out = str(tmp_path / "docs")
-    assert _run("docs", "--rules", str(GOOD), "--out", out, "--check")[0] == 1
-    assert _run("docs", "--rules", str(GOOD), "--out", out, "--site", str(tmp_path / "site"))[0] == 0
-    assert _run("docs", "--rules", str(GOOD), "--out", out, "--check")[0] == 0
+    assert _run("docs", "--rules", str(GOOD), "--output", out, "--check")[0] == 1
+    assert _run("docs", "--rules", str(GOOD), "--output", out, "--site", str(tmp_path / "site"))[0] == 0
+    assert _run("docs", "--rules", str(GOOD), "--output", out, "--check")[0] == 0
     assert "| TINY-WP-01 | Pressure | cautions | spray | always |" in (tmp_path / "docs/criteria.md").read_text()

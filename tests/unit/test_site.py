@@ -242,7 +242,16 @@ def test_a_site_is_written_anew_without_touching_what_is_not_its_own(files: dict
 
 
 def test_the_command_writes_the_site_and_a_check_does_not(rules: Path, tmp_path: Path) -> None:
-    words = ["rules", "docs", "--rules", str(rules), "--out", str(tmp_path / "docs"), "--site", str(tmp_path / "site")]
+    words = [
+        "rules",
+        "docs",
+        "--rules",
+        str(rules),
+        "--output",
+        str(tmp_path / "docs"),
+        "--site",
+        str(tmp_path / "site"),
+    ]
     checked = CliRunner().invoke(root, [*words, "--check"])
     assert checked.exit_code == 1
     assert not (tmp_path / "site").exists()

@@ -33,10 +33,10 @@ says in full: `eligibility rules show ID`.
 @click.command(
     epilog="""Example: eligibility rules docs
 
-Exit codes: 0 written; 1 a page of --out is out of date (--check) or the packs cannot be read; 2 wrong usage."""
+Exit codes: 0 written; 1 a page of --output is out of date (--check) or the packs cannot be read; 2 wrong usage."""
 )
 @click.option(
-    "--out",
+    "--output",
     type=click.Path(file_okay=False, path_type=Path),
     default="docs",
     show_default=True,
@@ -49,10 +49,10 @@ Exit codes: 0 written; 1 a page of --out is out of date (--check) or the packs c
     show_default=True,
     help="Folder that receives the site: a page for each criterion, for reading in a browser.",
 )
-@click.option("--check", "is_check", is_flag=True, help="Write nothing; say which page of --out is out of date.")
+@click.option("--check", "is_check", is_flag=True, help="Write nothing; say which page of --output is out of date.")
 @overlay_option
 @folder_option
-def docs(*, folder: Path, overlays: tuple[Path, ...], out: Path, site: Path, is_check: bool) -> None:
+def docs(*, folder: Path, overlays: tuple[Path, ...], output: Path, site: Path, is_check: bool) -> None:
     """Write the table of criteria, JSON Schemas of the rule files for editors, and a site of all packs to read.
 
     The site stands alone, without a script or a server; the same rules give the same bytes. Local packs are shown there
@@ -62,7 +62,7 @@ def docs(*, folder: Path, overlays: tuple[Path, ...], out: Path, site: Path, is_
     stale = [
         name
         for name, text in pages.items()
-        if not (out / name).is_file() or (out / name).read_text(encoding="utf-8") != text
+        if not (output / name).is_file() or (output / name).read_text(encoding="utf-8") != text
     ]
     if is_check:
         if stale:
@@ -71,9 +71,9 @@ def docs(*, folder: Path, overlays: tuple[Path, ...], out: Path, site: Path, is_
         click.echo(f"{len(pages)} pages are up to date")
         return
     for name in stale:
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text(pages[name], encoding="utf-8")
-    click.echo(f"{len(stale)} of {len(pages)} pages written to {out.as_posix()}")
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text(pages[name], encoding="utf-8")
+    click.echo(f"{len(stale)} of {len(pages)} pages written to {output.as_posix()}")
     files = build_site(folder, overlays)
     write_site(files, site)
     click.echo(f"site of {len(files)} files: {(site / START).as_posix()}")
