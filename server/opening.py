@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from engine.errors import IntegrityError, LogUnavailableError
 from engine.ledger.checkpoint import parse_vkey
 from engine.ledger.clock import LEAP, UNSYNCHRONIZED, Clock
 from engine.ledger.entry import log_id
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:"
 POSTGRESQL = ("postgresql://", "postgres://")
+_ONE_FILE = "restore it, or copy that of the log's other servers: all of them need the same one"
 _LEAP_STATES, _NOT_SYNCHRONIZED = (1, 2, 3, 4), 5
 
 DEVELOPMENT_KEY = (
@@ -74,6 +76,7 @@ def open_ledger(
     try:
         rows = open_key_rows(settings)
         keys = KeyStore(rows, _open_wrapping(settings, rows, notice), os.urandom, clock.now)
+        _prove(keys, settings)
         return open_log(
             store=store,
             keys=keys,
@@ -181,11 +184,19 @@ def _open_wrapping(settings: LogSettings, rows: KeyRows, notice: Callable[[str],
     if path.exists():
         return FileWrappingKeys.open(path)
     if rows.secret("pseudonym") is not None:
-        message = f"--wrapping-key: there is no key at `{path}`, but patients' keys were wrapped before; restore it"
+        message = f"--wrapping-key: there is no key at `{path}`, but patients' keys were wrapped before; {_ONE_FILE}"
         raise SettingsError(message)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     notice(DEVELOPMENT_KEY.format(path))
     return FileWrappingKeys.create(path, os.urandom)
+
+
+def _prove(keys: KeyStore, settings: LogSettings) -> None:
+    try:
+        keys.prove()
+    except (LogUnavailableError, IntegrityError) as error:
+        message = f"--wrapping-key: `{settings.wrapping_key}` does not open what --keys holds ({error}); {_ONE_FILE}"
+        raise SettingsError(message) from error
 
 
 def _sqlite_path(url: str, flag: str) -> Path:

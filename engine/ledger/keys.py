@@ -190,6 +190,12 @@ class KeyStore:
         self._secrets: dict[str, bytes] = {}
 
     @_REACHING
+    def prove(self) -> None:
+        """Make the secrets of this store, or open those it has, so that other wrapping keys are found out at once."""
+        for name in (_PSEUDONYM, _IDEMPOTENCY):
+            self._secret(name)
+
+    @_REACHING
     def subject_key(self, tenant: int, patient: bytes | None, period: int) -> DataKey:
         """Give the data key of a patient in a quarter; a key of its own, which nobody can look for, without a patient.
 
@@ -350,13 +356,16 @@ class KeyStore:
         return self._mac(_IDEMPOTENCY, b"r" + request)
 
     def _mac(self, name: str, message: bytes) -> bytes:
+        return hmac_sha256(self._secret(name), message)
+
+    def _secret(self, name: str) -> bytes:
         secret = self._secrets.get(name)
         if secret is None:
             row = self._rows.secret(name)
             if row is None:
                 row = self._rows.add_secret(SecretRow(name, *self._wrap(self._random(KEY_LENGTH))))
             secret = self._secrets[name] = self._unwrap(row.wrapping_key_id, row.wrapped)
-        return hmac_sha256(secret, message)
+        return secret
 
     def _rewrap_secret(self, name: str) -> None:
         row = self._rows.secret(name)

@@ -28,6 +28,7 @@ RECORD_SIZE = 72
 READ_SIZE = RECORD_SIZE * 2**14
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 LARGEST = RECORD_SIZE * 2**20
+_TAKEN = "another process signs for this log, most likely its server: stop it, or let a command ask it with --server"
 """A larger file, 72 MiB, is replaced by one with its last record: only that counts."""
 
 
@@ -60,7 +61,7 @@ class StateFile:
             self._settle()
         except BlockingIOError as error:
             self.close()
-            raise LogUnavailableError("another signer has the state file") from error
+            raise LogUnavailableError(_TAKEN) from error
         except OSError as error:
             self.close()
             raise LogUnavailableError("the signer's state file cannot be read and synced") from error

@@ -69,7 +69,7 @@ class FileWrappingKeys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._what = f"wrapping key file `{path}`"
+        self._what = f"wrapping key file `{path.name}`"
         self._loaded = self._load()
 
     @classmethod

@@ -233,7 +233,7 @@ def test_c21_a_second_server_is_refused(world: World) -> None:
     world.open()
     with pytest.raises(UnsafeStoreError, match="another process writes this log"):
         SqliteLog(world.path)
-    with pytest.raises(LogUnavailableError, match="another signer has the state file"):
+    with pytest.raises(LogUnavailableError, match="another process signs for this log"):
         World(world.folder, seed=2).open()
     world.close()
     with World(world.folder, seed=2).opened() as log:

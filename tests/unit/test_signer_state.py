@@ -107,7 +107,7 @@ def test_what_was_appended_is_read_again(path: Path) -> None:
 
 
 def test_a_second_signer_is_refused_while_the_first_lives(path: Path, state: StateFile) -> None:
-    with pytest.raises(LogUnavailableError, match="another signer"):
+    with pytest.raises(LogUnavailableError, match="another process signs"):
         StateFile(path, LOG_ID)
     state.close()
     state.close()
