@@ -233,6 +233,7 @@ class Server:
                 engines=self._settings.engines,
                 rules=rules.digest,
                 packs=rules.pack_digests(),
+                local_packs={pack.id: list(pack.header.tightens) for pack in rules.book.local_packs},
                 log_vkey=self.ledger.vkey,
             )
 

@@ -47,12 +47,14 @@ _STRICTER: Mapping[str, frozenset[Move]] = {
 
 
 def loosened(
-    local: Iterable[Pack],
+    local: Sequence[Pack],
     national: Sequence[Pack],
     found: PackSet,
     compiled: Callable[[Sequence[Pack], Mapping[str, model.Parameter]], PackSet],
 ) -> list[Diagnostic]:
     """List what local packs hold that could make an answer better than it is without them.
+
+    Each is held against all others, other local packs included, so that none takes back what another one made stricter.
 
     Args:
         local: the packs that tighten.
@@ -62,15 +64,34 @@ def loosened(
 
     """
     faults: list[Diagnostic] = []
-    before = compiled(national, {})
     for pack in local:
         faults += _forbidden(pack, found)
         faults += _brought(pack, national, found)
         faults += (fault for other in found.packs if other is not pack for fault in _taken(pack, other))
+        rest = [other for other in found.packs if other is not pack and pack.id not in _bases(other, found.packs)]
+        before = compiled(rest, {}) if pack.parameters else found
         for name in pack.parameters:
-            if name in before.parameters:
-                faults += _loosening_number(pack, name, before, national, compiled)
+            rivals = [other.id for other in local if other is not pack and name in other.parameters]
+            if rivals:
+                message = f"local pack `{rivals[0]}` sets `{name}` too"
+                hint = "keep it in one local pack, with the stricter number"
+                faults.append(pack.located["parameter", name].fault("local/conflict", message, hint))
+            elif name in before.parameters:
+                faults += _loosening_number(pack, name, before, rest, compiled)
     return faults
+
+
+def _bases(pack: Pack, packs: Iterable[Pack]) -> set[str]:
+    """Give the ids of what a pack extends, through however many packs."""
+    by_id = {other.id: other for other in packs}
+    found: set[str] = set()
+    waiting = list(pack.header.extends)
+    while waiting:
+        base = waiting.pop()
+        if base in by_id and base not in found:
+            found.add(base)
+            waiting += by_id[base].header.extends
+    return found
 
 
 def _forbidden(pack: Pack, found: PackSet) -> Iterator[Diagnostic]:
@@ -117,7 +138,7 @@ def _loosening_number(
     pack: Pack,
     name: str,
     before: PackSet,
-    national: Sequence[Pack],
+    rest: Sequence[Pack],
     compiled: Callable[[Sequence[Pack], Mapping[str, model.Parameter]], PackSet],
 ) -> Iterator[Diagnostic]:
     located = pack.located["parameter", name]
@@ -130,7 +151,7 @@ def _loosening_number(
     days = (day for day in (*given.values, *own.values) if day >= min(own.values))
     steps = {(given.at(day), tightened.at(day)) for day in days}
     for old, new in sorted(step for step in steps if step[0] != step[1]):
-        without, with_it = (compiled(national, {name: _constant(own, value)}) for value in (old, new))
+        without, with_it = (compiled(rest, {name: _constant(own, value)}) for value in (old, new))
         moves = _moves(without, with_it)
         for subject, move, allowed in _watched(without, moves):
             if move not in allowed:

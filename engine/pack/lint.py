@@ -74,18 +74,23 @@ def lint(book: RuleBook, today: date) -> Findings:
     findings = Findings()
     known = _Known(book)
     for pack in book.packs.values():
-        findings.faults += _header(pack, known, today)
-        for name, criterion in pack.criteria.items():
-            located = pack.located["criterion", name]
-            findings.faults += _criterion(criterion, located, pack, known)
-        findings.faults += [f for derived in pack.derived for f in _derived(derived, pack, known)]
-        findings.faults += [f for rule in pack.referrals for f in _referral(rule, pack, known)]
-        if pack.options is not None:
-            findings.faults += _options(pack.options, pack.located["options", ""], known)
-        if pack.triage is not None:
-            findings.faults += _triage(pack.triage, pack.located["triage", ""], known)
-        findings.warnings += _parameters(pack, known, today)
+        findings.faults += _review(pack, today)
+        findings.faults += _pack(pack, known)
+        findings.warnings += _stale_parameters(pack, today)
+        (findings.faults if pack.header.tightens else findings.warnings).extend(_unused_parameters(pack, known))
     return findings
+
+
+def lint_local(book: RuleBook) -> list[Diagnostic]:
+    """Check the local packs of a book that was read without fault: no lock vouches for them.
+
+    What only time makes wrong, such as a review that is due, does not keep them from being used.
+    """
+    local = [pack for pack in book.packs.values() if pack.header.tightens]
+    if not local:
+        return []
+    known = _Known(book)
+    return [fault for pack in local for fault in (*_pack(pack, known), *_unused_parameters(pack, known))]
 
 
 class _Known:
@@ -121,13 +126,30 @@ def _used_parameters(pack: Pack) -> Iterator[str]:
             yield from _PARAMETER.findall(content.decode(errors="replace"))
 
 
-def _header(pack: Pack, known: _Known, today: date) -> Iterator[Diagnostic]:
+def _pack(pack: Pack, known: _Known) -> Iterator[Diagnostic]:
+    yield from _header(pack, known)
+    for name, criterion in pack.criteria.items():
+        yield from _criterion(criterion, pack.located["criterion", name], pack, known)
+    for derived in pack.derived:
+        yield from _derived(derived, pack, known)
+    for rule in pack.referrals:
+        yield from _referral(rule, pack, known)
+    if pack.options is not None:
+        yield from _options(pack.options, pack.located["options", ""], known)
+    if pack.triage is not None:
+        yield from _triage(pack.triage, pack.located["triage", ""], known)
+
+
+def _review(pack: Pack, today: date) -> Iterator[Diagnostic]:
     located, header = pack.place, pack.header
     due = header.last_review_date + timedelta(days=header.review_interval_days)
     if pack.is_active and today > due:
         message = f"the review of `{pack.id}` was due on {due.isoformat()}"
         yield located.fault("lint/review-overdue", message, "review it and write the day", ("last_review_date",))
-    dictionary = known.book.dictionary
+
+
+def _header(pack: Pack, known: _Known) -> Iterator[Diagnostic]:
+    located, header, dictionary = pack.place, pack.header, known.book.dictionary
     places = [("serves", header.serves, "jurisdiction")]
     places += [("jurisdictions", j, "jurisdiction") for j in header.jurisdictions]
     places += [("tightens", j, "jurisdiction") for j in header.tightens]
@@ -236,11 +258,17 @@ def _triage(triage: model.Triage, located: Located, known: _Known) -> Iterator[D
                 yield _unknown(located, (key, position), "fact", name, known.facts)
 
 
-def _parameters(pack: Pack, known: _Known, today: date) -> Iterator[Diagnostic]:
+def _unused_parameters(pack: Pack, known: _Known) -> Iterator[Diagnostic]:
+    for name in pack.parameters:
+        if name not in known.used:
+            located = pack.located["parameter", name]
+            hint = f"remove it, or use it{nearest(name, known.used)}"
+            yield located.fault("lint/unused-parameter", f"no condition reads `${name}`", hint)
+
+
+def _stale_parameters(pack: Pack, today: date) -> Iterator[Diagnostic]:
     for name, parameter in pack.parameters.items():
         located = pack.located["parameter", name]
-        if name not in known.used:
-            yield located.fault("lint/unused-parameter", f"no condition reads `${name}`", "remove it, or use it")
         due = parameter.still_valid_on + timedelta(days=pack.header.review_interval_days)
         if today > due:
             message = f"`{name}` was last confirmed on {parameter.still_valid_on.isoformat()}"

@@ -17,6 +17,8 @@ from engine.names import nearest
 from engine.pack import digest as canonical
 from engine.pack import model
 from engine.pack.book import Contents, Located, Pack, RuleBook
+from engine.pack.lint import lint_local
+from engine.pack.overlay import read_overlay
 from engine.pack.source import Path as Place
 from engine.pack.source import Source, read_source
 from engine.trials import Drug, read_drugs
@@ -50,6 +52,8 @@ def load_rules(rules: Path, overlays: Iterable[Path] = (), *, is_locked: bool = 
     book, faults = read_rules(rules, overlays, locked)
     if book is not None and is_locked and not faults:
         faults += check_lock(book, locked)
+    if book is not None and not faults:
+        faults += lint_local(book)
     if book is None or faults:
         raise RulePackError(faults)
     return book
@@ -68,9 +72,11 @@ def read_rules(
         return None, [Diagnostic(FACTS_FILE, 1, 1, "pack/missing-file", message)]
     folders = [header.parent for header in sorted(rules.rglob("pack.yaml"))]
     packs = [(folder.relative_to(rules).as_posix(), canonical.read_files(folder)) for folder in folders]
-    local = [(folder.absolute().as_posix(), canonical.read_files(folder)) for folder in overlays]
+    unreadable: list[Diagnostic] = []
+    local = [(folder.absolute().as_posix(), read_overlay(folder, unreadable)) for folder in overlays]
     facts = {FACTS_FILE: (rules / FACTS_FILE).read_bytes()}
     book, faults = _assemble(facts, canonical.read_files(rules / REFERENCE_FOLDER), packs + local, locked)
+    faults += unreadable
     if book is not None:
         faults += _check_scope(book, {name for name, _ in local})
     return book, faults
@@ -84,6 +90,10 @@ def _check_scope(book: RuleBook, overlays: set[str]) -> list[Diagnostic]:
         if pack.folder in overlays and not header.tightens:
             hint = "write `tightens: [US]`: the jurisdictions whose answers it may make stricter"
             faults.append(located.fault("local/no-scope", f"the local pack `{pack.id}` tightens nothing", hint))
+        if pack.folder in overlays and not pack.is_active:
+            message = f"the local pack `{pack.id}` is {header.status}, so it would do nothing"
+            hint = "write `status: active`, or leave the folder out"
+            faults.append(located.fault("local/no-scope", message, hint, ("status",)))
         if header.tightens and (header.serves or header.payer):
             message = f"`{pack.id}` tightens other packs and cannot serve a jurisdiction or a payer itself"
             faults.append(located.fault("local/no-scope", message, "leave out `serves` and `payer`", ("tightens",)))

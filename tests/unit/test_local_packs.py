@@ -20,6 +20,7 @@ from engine.facts import read_facts
 from engine.ledger.rulebook import blobs_of
 from engine.pack import digest as canonical
 from engine.pack.load import book_from_bytes, load_rules
+from engine.pack.overlay import read_overlay
 from tests.property.patients import BENIGN
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def test_the_answer_names_the_local_pack_by_its_digest(evaluator: Evaluator, boo
 def test_a_log_that_holds_the_local_pack_decides_alike(evaluator: Evaluator, book: RuleBook) -> None:
     blobs = blobs_of(book)
     again = book_from_bytes(blobs.facts.body, blobs.reference.body, [blob.body for blob in blobs.packs])
-    assert again.packs["example-hospital"].digest == canonical.digest(canonical.read_files(HOSPITAL))
+    assert again.packs["example-hospital"].digest == canonical.digest(read_overlay(HOSPITAL, []))
     with closing(Evaluator(again, sessions=1)) as other:
         assert decide(other, "US", DURING) == decide(evaluator, "US", DURING)
 
@@ -145,6 +146,88 @@ def test_a_local_pack_that_could_loosen_is_refused(file: str, old: str, new: str
     refusals = [f for f in found.faults if f.code.startswith("local/")]
     assert any(words in f.message for f in refusals), list(map(str, found.faults))
     assert all(f.file.startswith(str(hospital)) for f in refusals)
+
+
+def house(folder: Path, name: str, **files: str) -> Path:
+    """Write a local pack with one source; `files` are its other files, by their names without the ending."""
+    folder.mkdir()
+    header = f"""id: {name}
+title: A hospital
+version: 1.0.0
+status: active
+effective_period: {{start: 2024-01-01}}
+last_review_date: 2026-11-01
+authors: [somebody]
+reviewers: []
+extends: [us]
+tightens: [US]
+funding: none
+limitations: []
+"""
+    source = "committee: {title: Minutes, publisher: A hospital, date: 2024, identifier: made up, status: made up}\n"
+    for file, text in {"pack": header, "references": source, **files}.items():
+        (folder / f"{file}.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def number(name: str, value: int) -> str:
+    return f"""{name}:
+  label: a local limit
+  unit: mm[Hg]
+  values: {{2024-01-01: {value}}}
+  still_valid_on: 2026-11-01
+  references:
+    - {{source: committee, section: "1", supports: a limit}}
+"""
+
+
+LOW = """- id: {}-ESK-01
+  title: Low pressure
+  options: [esketamine]
+  effect: advises_against
+  when: sbp_mmHg < $bp_barrier_systolic
+  explain: Blood pressure is low.
+  references:
+    - {{source: committee, section: "1", supports: a rule}}
+  strength: local
+  confirmed: engine
+"""
+
+
+def refused(*folders: Path) -> str:
+    with pytest.raises(RulePackError) as caught:
+        decide(Evaluator(load_rules(RULES, folders, is_locked=False), "interpret"), "US", DURING)
+    return str([str(fault) for fault in caught.value.diagnostics])
+
+
+def test_no_local_pack_takes_back_what_another_one_made_stricter(tmp_path: Path) -> None:
+    one = house(tmp_path / "one", "one", parameters=number("bp_barrier_systolic", 150))
+    other = house(tmp_path / "other", "other", parameters=number("bp_barrier_systolic", 170))
+    assert "local pack `other` sets `bp_barrier_systolic` too" in refused(one, other)
+
+    reading = house(tmp_path / "reading", "reading", low=LOW.format("RD"))
+    assert "`RD-ESK-01` would loosen" in refused(one, reading)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("pack.yaml", "[US]", "[us]", "there is no jurisdiction `us`"),
+        ("pack.yaml", "status: active", "status: draft", "it would do nothing"),
+        ("low.yaml", "[esketamine]", "[esketamin]", "did you mean `esketamine`"),
+        ("low.yaml", "is low", "is below {$no_such_limit}", "names nothing"),
+        ("parameters.yaml", "bp_barrier_systolic", "bp_barrier_systolik", "no condition reads `$bp_barrier_systolik`"),
+    ],
+)
+def test_a_local_pack_that_would_do_nothing_decides_nothing(
+    file: str, old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    low = LOW.format("HS").replace("$bp_barrier_systolic", "90")
+    hospital = house(tmp_path / "hospital", "hospital", low=low, parameters=number("bp_barrier_systolic", 150))
+    text = (hospital / file).read_text(encoding="utf-8")
+    (hospital / file).write_text(text.replace(old, new), encoding="utf-8")
+
+    assert words in refused(hospital)
 
 
 def test_no_decision_is_made_with_a_number_that_will_be_looser(tmp_path: Path) -> None:
