@@ -64,10 +64,11 @@ class Standing:
         outcomes["triage"] = f"{triage['level']}{', provisional' if triage['provisional'] else ''}"
         if data["coverage"] is not None:
             outcomes["coverage"] = data["coverage"]["status"]
+        due: dict[str, list[str]] = defaultdict(list)
         for referral in data["referrals"]:
-            subject = f"referral: {referral['kind']}"
-            if outcomes.get(subject) != "required":
-                outcomes[subject] = referral["state"]
+            due[f"referral: {referral['kind']}"].append(f"{referral['state']}, {referral['urgency']}")
+        # One kind can be required, and not ruled out yet with a higher urgency.
+        outcomes |= {subject: "; ".join(found) for subject, found in due.items()}
         return cls(outcomes, {option["option"]: frozenset(option["why_not"]) for option in data["options"]})
 
 

@@ -28,8 +28,8 @@ RECORD_SIZE = 72
 READ_SIZE = RECORD_SIZE * 2**14
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 LARGEST = RECORD_SIZE * 2**20
-_TAKEN = "another process signs for this log, most likely its server: stop it, or let a command ask it with --server"
 """A larger file, 72 MiB, is replaced by one with its last record: only that counts."""
+_TAKEN = "another process signs for this log, most likely its server: stop it, or let a command ask it with --server"
 
 
 class StateFile:

@@ -71,9 +71,14 @@ class Argument:
         return tuple(e for e in self._of_side("against") if e.finding.effect in _BARRING and e.finding.truth == "met")
 
     @property
+    def deferring(self) -> tuple[Entry, ...]:
+        """What an option waits for."""
+        return tuple(e for e in self._of_side("cautioning") if e.finding.effect == "defers")
+
+    @property
     def cautioning(self) -> tuple[Entry, ...]:
-        """What is to be weighed or watched."""
-        return tuple(self._of_side("cautioning"))
+        """What else is to be weighed or watched."""
+        return tuple(e for e in self._of_side("cautioning") if e.finding.effect != "defers")
 
     @property
     def not_ruled_out(self) -> tuple[Entry, ...]:

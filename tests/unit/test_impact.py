@@ -169,6 +169,18 @@ def test_what_a_candidate_changes_is_what_it_decides(log: MemoryLog, parts: list
     assert holding == held
 
 
+def test_a_referral_that_becomes_less_urgent_is_a_change(log: MemoryLog, book: RuleBook) -> None:
+    urgent = "kind: medical_review\n    urgency: "
+    candidate = edited(book, ("shared", "referrals.yaml", f"{urgent}same_day", f"{urgent}routine"))
+
+    report, stored, _ = judged(log, candidate)
+
+    changes = [judgment.changes["referral: medical_review"] for judgment in stored if judgment.changes]
+    assert changes
+    assert set(changes) == {Turn("required, same_day", "required, routine")}
+    assert nonzero(report.stored)["changed"] == len(changes)
+
+
 def test_what_a_criterion_alone_held_down_is_gained_when_it_goes(log: MemoryLog, book: RuleBook) -> None:
     ended = ("us", PRESSURE, "effective: {from: 2019-03-05}", "effective: {from: 2019-03-05, until: 2020-01-01}")
     report, stored, _ = judged(log, edited(book, ended))

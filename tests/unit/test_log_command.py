@@ -53,6 +53,17 @@ def test_every_command_has_an_example_and_its_exit_codes(name: str) -> None:
     assert "Exit codes: 0" in " ".join(done.stdout.split())
 
 
+def test_the_verifier_key_is_printed(logged: Logged) -> None:
+    assert logged.run("vkey").stdout.strip() == logged.vkey
+
+
+@pytest.mark.parametrize("words", [("verify",), ("list",), ("prove", "--index", "0")])
+def test_a_mistyped_verifier_key_is_wrong_usage_and_no_tampering(logged: Logged, words: tuple[str, ...]) -> None:
+    done = logged.run(*words, "--vkey", f"{logged.vkey[:-6]}AAAAAA")
+    assert done.exit_code == USAGE
+    assert "copy the whole line" in " ".join(done.stderr.split())
+
+
 def test_the_log_stands_beside_the_engines_commands() -> None:
     done = CliRunner().invoke(command(), ["--help"])
     assert {"evaluate", "rules", "log"} <= set(done.stdout.split())
@@ -307,7 +318,7 @@ def test_an_impact_is_written_for_people(logged: Logged, tmp_path: Path) -> None
 def test_rules_with_faults_are_not_tried(logged: Logged, tmp_path: Path) -> None:
     (tmp_path / "us").mkdir()
     nothing = logged.run("impact", "--pack", str(tmp_path))
-    assert (nothing.exit_code, "`rule_files`" in nothing.stderr) == (USAGE, True)
+    assert (nothing.exit_code, "give a whole folder of rules" in nothing.stderr) == (USAGE, True)
     (tmp_path / "facts.yaml").write_text("areas: no\n")
     assert logged.run("impact", "--pack", str(tmp_path)).exit_code == FAULT
 

@@ -168,6 +168,22 @@ def test_two_folders_are_compared_option_by_option(rules: Path) -> None:
     assert _run("diff", str(GOOD), str(GOOD)) == (0, "0 items differ\n")
 
 
+def test_a_misspelled_filter_is_refused_and_not_answered_with_nothing() -> None:
+    rules = str(Path(__file__).parents[2] / "rules")
+    code, told = _run("list", "--rules", rules, "--option", "ketamine")
+    assert (code, "there are conventional, esketamine, ketamine_iv" in told) == (2, True)
+    assert _run("list", "--rules", rules, "--effect", "contraindicate")[0] == 2
+
+
+def test_criteria_of_a_local_pack_can_be_looked_up() -> None:
+    root_folder = Path(__file__).parents[2]
+    words = ("--rules", str(root_folder / "rules"), "--overlay", str(root_folder / "examples" / "local-pack"))
+    assert "EXH-ESK-01" in _run("list", *words, "--option", "esketamine")[1]
+    assert "committee" in _run("show", "EXH-ESK-01", *words)[1]
+    code, told = _run("show", "sbp_mmHg", *words)
+    assert (code, "is a fact" in told) == (2, True)
+
+
 def test_documents_are_written_and_found_stale(tmp_path: Path) -> None:
     out = str(tmp_path / "docs")
     assert _run("docs", "--rules", str(GOOD), "--output", out, "--check")[0] == 1

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path  # noqa: TC003 - click reads the annotations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from engine.cli.invocation import overlay_option
 from engine.cli.rules.folder import folder_option
+from engine.cli.strict_json import printable
+from engine.names import nearest
 from engine.pack.load import load_rules
+from engine.pack.model import Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from engine.pack.model import Criterion
 
 _PLAIN_WIDTH = 160
+EFFECTS = get_args(Effect)
 
 
 @click.command(
@@ -29,14 +34,27 @@ _PLAIN_WIDTH = 160
 
 Exit codes: 0 good; 1 the packs cannot be read; 2 wrong usage.""",
 )
-@click.option("--option", help="Only criteria of this option.")
-@click.option("--effect", help="Only criteria with this effect.")
+@click.option("--option", help="Only criteria of this option, such as ketamine_iv.")
+@click.option("--effect", type=click.Choice(EFFECTS), metavar="EFFECT", help="Only criteria with this effect.")
 @click.option("--jurisdiction", help="Only criteria that are evaluated there, payers included.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @folder_option
-def listing(*, folder: Path, option: str | None, effect: str | None, jurisdiction: str | None, form: str) -> None:
-    """List the criteria with option, effect, dates, file and title."""
-    book = load_rules(folder, is_locked=False)
+@overlay_option
+def listing(
+    *,
+    folder: Path,
+    overlays: tuple[Path, ...],
+    option: str | None,
+    effect: str | None,
+    jurisdiction: str | None,
+    form: str,
+) -> None:
+    """List the criteria with effect, options, dates and title; as JSON also with strength, pack and file."""
+    book = load_rules(folder, overlays, is_locked=False)
+    options = {name for pack in book.packs.values() for each in pack.criteria.values() for name in each.options}
+    if option is not None and option not in options:
+        known = f"there are {', '.join(sorted(options))}"
+        raise click.UsageError(f"--option: there is no option `{printable(option)}`; {known}{nearest(option, options)}")
     rows = [
         (pack, criterion)
         for pack, criterion in _criteria(book, jurisdiction)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.invocation import overlay_option
 from engine.cli.rules.folder import folder_option, today_option
 from engine.compiler.english import English
 from engine.compiler.levels import STATUS_OF_LEVEL, level_of
@@ -37,17 +38,20 @@ Exit codes: 0 good; 1 the packs cannot be read; 2 there is no such id."""
 @click.argument("name", metavar="ID")
 @today_option
 @folder_option
-def show(*, name: str, folder: Path, today: date) -> None:
+@overlay_option
+def show(*, name: str, folder: Path, overlays: tuple[Path, ...], today: date) -> None:
     """Show a criterion, or a derived fact: its condition in plain English with today's numbers, sources, cases."""
-    book = load_rules(folder, is_locked=False)
+    book = load_rules(folder, overlays, is_locked=False)
     for pack in book.packs.values():
         kind = next((k for k in ("criterion", "derived") if (k, name) in pack.located), None)
         if kind is not None:
-            cases, _ = read_cases(folder, book)
+            cases, _ = read_cases(folder, book, overlays)
             sheet = _Sheet(book, pack, today, [c for c in cases if c.subject == name])
             for line in sheet.criterion(name) if kind == "criterion" else sheet.derived(name):
                 click.echo(line)
             return
+    if name in book.facts:
+        raise click.UsageError(f"`{name}` is a fact and rests on nothing; facts.yaml describes it")
     known = [key for pack in book.packs.values() for kind, key in pack.located if kind in {"criterion", "derived"}]
     message = f"there is no criterion or derived fact `{name}`{nearest(name, known)}"
     raise click.UsageError(message)

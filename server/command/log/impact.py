@@ -13,7 +13,7 @@ import click
 from engine.cli.invocation import FAULT, GOOD
 from engine.cli.output import as_line
 from engine.pack.digest import read_files
-from engine.pack.load import load_rules
+from engine.pack.load import FACTS_FILE, load_rules
 from server.command.log.place import Place, placed
 from server.command.log.showing import as_json, print_table, progress
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
@@ -56,6 +56,9 @@ def impact(
     Every entry is counted once. A decision for which the other rules need what was not logged is never called
     unchanged. Small counts are merged with others, so that nobody is found in them.
     """
+    if not (folder / FACTS_FILE).is_file():
+        message = f"--pack: there is no {FACTS_FILE} in `{folder}`; give a whole folder of rules, not one pack"
+        raise click.UsageError(message)
     request = log_pb2.AnalyzeImpactRequest(rule_files=read_files(folder), tree_size=tree_size or 0)
     with place.asking() as asking, progress("trying the rules"):
         answer = asking.ask("AnalyzeImpact", request, log_pb2.AnalyzeImpactResponse)

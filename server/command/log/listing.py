@@ -12,6 +12,7 @@ from engine.ledger.checkpoint import parse_vkey
 from server.command.log.pages import read_pages
 from server.command.log.place import Place, placed
 from server.command.log.showing import entry_table, format_option, say
+from server.command.log.vkey import check_vkey
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ Exit codes: 0 good; 1 the log cannot be read; 2 wrong usage; 3 the list is not w
 @click.option("--kind", "kinds", type=click.Choice(_KINDS), multiple=True, help="Only this kind. Repeatable.")
 @click.option("--since", type=click.DateTime(), help="Only entries written at this time (UTC) or later.")
 @click.option("--until", type=click.DateTime(), help="Only entries written before this time (UTC).")
-@click.option("--vkey", help="The log's verifier key, to check the signature of the checkpoint too.")
+@click.option(
+    "--vkey", callback=check_vkey, help="The log's verifier key, to check the checkpoint's signature too."
+)
 @format_option
 def listing(  # noqa: PLR0913 - one parameter for each option
     *,

@@ -12,6 +12,7 @@ from engine.ledger.merkle import verify_consistency
 from server.command.log.pages import open_checkpoint
 from server.command.log.place import Place, placed
 from server.command.log.showing import format_option, name_entry, say
+from server.command.log.vkey import check_vkey
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Exit codes: 0 proven; 1 there is no such entry or checkpoint; 2 wrong usage; 3 t
 @click.option("--from", "old_size", type=click.IntRange(1), help="Prove that the tree of this size is extended ...")
 @click.option("--to", "new_size", type=click.IntRange(1), help="... by the tree of this size.  [default: newest]")
 @click.option("--tree-size", type=click.IntRange(1), help="Prove an entry in the tree of this size.")
-@click.option("--vkey", help="The log's verifier key, to check signatures too.")
+@click.option("--vkey", callback=check_vkey, help="The log's verifier key, to check signatures too.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the proof to this file."
 )

@@ -19,6 +19,7 @@ from engine.ledger.checkpoint import parse_vkey
 from server.command.log.audit import Audited, as_data, gather
 from server.command.log.place import Place, placed
 from server.command.log.showing import WIDTH, name_entry
+from server.command.log.vkey import check_vkey
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ Exit codes: 0 good; 1 there is no such entry, or the log cannot be read; 2 wrong
 @click.argument("name", metavar="INDEX|ID")
 @click.option("--purpose", required=True, help="Why it is opened; logged. Never patient data.")
 @click.option("--ticket", required=True, help="Number of the matter it is opened for; logged.")
-@click.option("--vkey", help="The log's verifier key, to check the proof too.")
+@click.option("--vkey", callback=check_vkey, help="The log's verifier key, to check the proof too.")
 @click.option("--replay", "is_replayed", is_flag=True, help="Replay it too; needs the role `replayer`.")
 @click.option("--format", "form", type=click.Choice(["text", "html", "json"]), default="text", show_default=True)
 @click.option(

@@ -15,14 +15,13 @@ from engine.ledger.checkpoint import parse_vkey
 from server.command.log.pages import read_pages
 from server.command.log.place import Place, open_keys, placed
 from server.command.log.showing import format_option, progress, say
+from server.command.log.vkey import check_vkey, own_key, pinned
 from server.opening import SQLITE
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
-from server.signing_key import read_signing_key
 
 if TYPE_CHECKING:
     from engine.ledger.findings import Findings
     from engine.ledger.keys import KeyStore
-    from engine.ledger.store import Snapshot
     from server.config import LogSettings
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -37,7 +36,7 @@ Exit codes: 0 good; 1 incomplete, or it cannot be read, or derived tables were m
 )
 @click.option("--export", "export", type=_FOLDER, help="Verify this export, with the verifier that stands alone.")
 @click.option("--receipt", "receipts", type=_FILE, multiple=True, help="Verify this receipt too. Repeatable.")
-@click.option("--vkey", help="The log's verifier key, from somewhere else than the log.")
+@click.option("--vkey", callback=check_vkey, help="The log's verifier key, from somewhere else than the log.")
 @click.option("--witness-vkey", "witnesses", multiple=True, help="Verifier key of a witness of an export. Repeatable.")
 @click.option("--since", type=_FILE, help="An older signed checkpoint that the log has to extend.")
 @click.option("--rebuild", is_flag=True, help="Make derived tables again if only they are at fault; stop the server.")
@@ -73,11 +72,11 @@ def verify(  # noqa: PLR0913 - one parameter for each option
             raise click.UsageError("--since, --rebuild: for a log that lies here, not with --server")
         _verify_server(place, vkey, form)
         return
-    key = vkey or _pinned(place.settings)
+    key = vkey or pinned(place.settings)
     note = since.read_bytes() if since else b""
     with place.store(is_writer=rebuild) as store, ExitStack() as opened:
         snapshot = opened.enter_context(store.reading())
-        key = key or _own_key(snapshot)
+        key = key or own_key(snapshot)
         keys = _keys(place.settings, opened)
         told = opened.enter_context(progress("verifying"))
         findings = fsck.verify(snapshot, key, keys=keys, since=note, progress=told)
@@ -132,17 +131,6 @@ def _report(findings: Findings, form: str, *, is_mended: bool) -> int:
         f"{findings.erased} erased, {len(findings.faults)} faults"
     )
     return code
-
-
-def _pinned(settings: LogSettings) -> str:
-    """Give the key of a signer in the server's own process, which lies apart from the log; empty if there is none."""
-    path = Path(settings.signing_key)
-    return read_signing_key(path).vkey if path.exists() else ""
-
-
-def _own_key(snapshot: Snapshot) -> str:
-    complain("the key is the log's own word; give --vkey to check it against what you were told")
-    return snapshot.meta()["vkey"].decode()
 
 
 def _keys(settings: LogSettings, opened: ExitStack) -> KeyStore | None:
