@@ -90,6 +90,15 @@ def test_an_answer_that_lacks_what_decides_ends_with_exit_code_4(run: Run) -> No
     assert json.loads(result.stdout)["options"][0]["status"] == "insufficient_data"
 
 
+def test_what_an_option_waits_for_stands_apart_from_what_is_to_be_weighed(run: Run) -> None:
+    shown = " ".join(run("evaluate", str(PATIENTS / "10-blood-pressure-today.json")).stdout.split())
+    esketamine = shown[shown.index("2. Esketamine") :]
+    waits, weighed = esketamine.index("What it waits for"), esketamine.index("To weigh")
+
+    assert waits < esketamine.index("treatment waits until it has come down") < weighed
+    assert weighed < esketamine.index("[US-ESK-WP-09]")
+
+
 def test_json_has_one_line_for_each_case_in_order(run: Run) -> None:
     result = run("evaluate", str(PATIENTS), "--format", "json")
 

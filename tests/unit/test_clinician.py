@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.evaluator.agree import Evaluator
 from engine.evaluator.decision import Question
 from tests.unit.clinician_pages import in_order, read
-from tests.unit.clinician_views import Oddity, Suggested, load_book, views
+from tests.unit.clinician_views import Oddity, Suggested, load_book, view_of, views
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.page.clinician import ClinicianView
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "patients"
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +102,15 @@ def test_what_bars_an_option_and_what_is_not_ruled_out_come_before_the_argument(
     assert "Active substance use disorder or ketamine misuse" in barred[: barred.index("The argument For")]
     assert "Not ruled out yet" in open_text
     assert "None was found in what is recorded." in open_text
+
+
+def test_what_an_option_waits_for_is_no_mere_precaution() -> None:
+    case = json.loads((EXAMPLES / "10-blood-pressure-today.json").read_text(encoding="utf-8"))
+    with closing(Evaluator(load_book(), "interpret")) as evaluator:
+        text = read(view_of(evaluator, case)).text
+    first = text[text.index("What has to come first") : text.index("The argument For")]
+
+    assert in_order(first, "Severely raised blood pressure before the dose", "Precautions", "above 140/90")
 
 
 def test_questions_keep_their_order_and_what_the_record_suggests_comes_early(sparse: ClinicianView) -> None:
