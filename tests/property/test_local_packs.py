@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.compiler.packset import status_node
+from engine.errors import RulePackError
 from engine.evaluator.agree import Evaluator, encode_values
 from engine.evaluator.chain import Chain
 from engine.pack.load import load_rules
@@ -47,6 +48,14 @@ def loaded(
     return load_rules(RULES, folders, is_locked=False)
 
 
+def compiled(book: RuleBook, jurisdiction: str, payer: str | None) -> tuple[Side | None, set[str]]:
+    """Compile what answers; None, with the codes of the faults, where it is refused."""
+    try:
+        return Side(book, jurisdiction, payer), set()
+    except RulePackError as error:
+        return None, {fault.code for fault in error.diagnostics}
+
+
 @pytest.mark.timeout(3600)
 def test_a_local_pack_makes_no_answer_better(
     book: RuleBook,
@@ -57,11 +66,19 @@ def test_a_local_pack_makes_no_answer_better(
     jurisdiction = patients.jurisdiction
     rng = Random(f"patients of local packs {jurisdiction}")
     worsened = 0
-    with closing(Evaluator(book, "interpret")) as national:
-        for name in names_in(jurisdiction, PACKS.of(jurisdiction, is_full=is_full)):
-            payer = rng.choice(patients.payers)
-            local = replace(book, packs={**book.packs, name: loaded.packs[name]})
-            before, after = Side(book, jurisdiction, payer), Side(local, jurisdiction, payer)
+    names = names_in(jurisdiction, PACKS.of(jurisdiction, is_full=is_full))
+    for place, name in enumerate(names):
+        payer = rng.choice(patients.payers)
+        # Every other one comes beside the one before it, as a second pack of the same hospital.
+        present = replace(book, packs={**book.packs, **{n: loaded.packs[n] for n in names[place - place % 2 : place]}})
+        local = replace(present, packs={**present.packs, name: loaded.packs[name]})
+        before = Side(present, jurisdiction, payer)
+        after, refusals = compiled(local, jurisdiction, payer)
+        if after is None:
+            assert place % 2, "a pack alone was refused"
+            assert refusals <= {"local/conflict", "local/loosens"}
+            continue
+        with closing(Evaluator(present, "interpret")) as national:
             same = untouched(before.packs, loaded.packs[name].parameters)
             with closing(Chain(after.packs.compiled, 1, name)) as chain:
                 for _ in range(EACH_IN_FULL if is_full else EACH):
