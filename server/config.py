@@ -274,6 +274,8 @@ def _caller_faults(settings: Settings) -> list[str]:
         faults.append("--jwt-issuer: needed with --jwks, and so is --jwt-audience")
     if settings.jwks and not _is_key_source(settings.jwks):
         faults.append("--jwks: give a file that exists or an https address (http only on loopback)")
+    if settings.client_ca and not settings.jwks and not settings.certificate_roles:
+        faults.append("--certificate-role: needed with --client-ca where no token gives roles; nobody could call")
     if settings.certificate_roles and not settings.client_ca:
         faults.append("--certificate-role: needs --client-ca")
     return faults

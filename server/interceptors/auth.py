@@ -16,7 +16,7 @@ import httpx
 import jwt
 
 from server.faults import Code, Fault
-from server.interceptors.callers import ROLES, Caller, may_call
+from server.interceptors.callers import ROLES, ROLES_BY_METHOD, Caller, may_call
 from server.interceptors.layers import notes
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ class Authenticator:
         caller = self._caller(context)
         notes().caller = caller
         if not may_call(caller, method):
-            message = "the caller has no role that may call this method"
+            needed = " or ".join(sorted(ROLES_BY_METHOD.get(method, ()))) or "none that exists"
+            message = f"the caller lacks the role for this method: {needed}"
             raise Fault(Code.PERMISSION_DENIED, "ROLE_MISSING", message)
         yield
 

@@ -232,6 +232,7 @@ def test_a_role_opens_its_own_methods_only(
         with pytest.raises(grpc.RpcError) as caught:
             token_server.call(method, request_message, metadata=auditor)
         assert refusal(caught.value).code == grpc.StatusCode.PERMISSION_DENIED
+        assert str(caught.value.details()).endswith(": operator" if method == RELOAD else ": evaluator")
     with pytest.raises(grpc.RpcError) as caught:
         token_server.call(LIST, b"", metadata=_bearer(issuer.token(roles=None)))
     assert refusal(caught.value).reason == "ROLE_MISSING"

@@ -59,6 +59,7 @@ _TLS = ("--tls-cert", "{cert}", "--tls-key", "{key}")
         (("--insecure", "--listen", "127.0.0.1:70000"), "--listen"),
         (("--insecure", *_TLS), "--insecure"),
         (_TLS, "--jwks"),
+        ((*_TLS, "--client-ca", "{jwks}"), "--certificate-role"),
         ((*_TLS, "--jwks", "{jwks}"), "--jwt-issuer"),
         ((*_TLS, "--jwks", "http://keys.example.org", "--jwt-issuer", "i", "--jwt-audience", "a"), "--jwks"),
         ((*_TLS, "--jwks", "/nowhere", "--jwt-issuer", "i", "--jwt-audience", "a"), "--jwks"),
