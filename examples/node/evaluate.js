@@ -4,7 +4,7 @@
 //     node examples/node/evaluate.js examples/patients/01-clear-yes.json --address 127.0.0.1:50051
 //
 // It knows no more of the contract than its names: the messages come from the server by reflection. Exit code 0 when
-// every patient was answered, 1 when one was not.
+// every patient was answered, 1 when one was not, 2 for wrong usage.
 
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -14,6 +14,15 @@ import reflection from "grpc-js-reflection-client";
 
 const SERVICE = "eligibility.v1.EligibilityService";
 const TIMEOUT_MS = 30_000;
+
+// gRPC sends the same bytes again, so the same request_id: an answer that was logged and then lost comes again.
+const RETRIES = {
+  maxAttempts: 4,
+  initialBackoff: "0.5s",
+  backoffMultiplier: 2,
+  maxBackoff: "4s",
+  retryableStatusCodes: ["UNAVAILABLE"],
+};
 
 // Reads a case file: one object, a list of objects, or one object on each line.
 function readCases(path) {
@@ -44,7 +53,8 @@ function wireRecord(field, record) {
   return Object.fromEntries(known.map(([name, value]) => [name, wireValue(field.resolvedType.fields[name], value)]));
 }
 
-// Writes a case as a request. Each fact goes to the area that has a field of its name.
+// Writes a case as a request. Each fact goes to the area that has a field of its name. Whoever has a patient's data
+// erased names the patient by the `patient_reference` of the calls.
 function request(type, patient) {
   const history = type.fields.patient_history.resolve().resolvedType;
   const areas = history.fieldsArray.filter((area) => !area.map);
@@ -62,6 +72,7 @@ function request(type, patient) {
   }
   return type.fromObject({
     request_id: randomUUID(),
+    patient_reference: String(patient.patient_reference ?? patient.id ?? ""),
     jurisdiction: wireValue(type.fields.jurisdiction, patient.jurisdiction),
     payer_id: patient.payer_id ?? "",
     as_of: patient.as_of,
@@ -78,23 +89,37 @@ function words(type, message, name) {
 
 // Prints a decision: what cannot wait, the options in their order, what to ask.
 function show(patient, type, decision) {
-  const [option, triage, referral] = ["options", "triage", "referrals"].map(
+  const [option, triage, referral, coverage, change] = ["options", "triage", "referrals", "coverage", "changes_on"].map(
     (name) => type.fields[name].resolve().resolvedType,
   );
   console.log(`\n${patient.id ?? ""}  ${patient.title ?? ""}\n${decision.jurisdiction}, as of ${decision.as_of}`);
   const standing = words(triage, decision.triage, "provisional");
-  console.log(`  suicide risk: ${words(triage, decision.triage, "level")}, ${standing}`);
+  console.log(`  suicide risk: ${words(triage, decision.triage, "level")}${standing === "settled" ? "" : ` (${standing})`}`);
   for (const one of decision.referrals) {
     const [state, urgency] = [words(referral, one, "state"), words(referral, one, "urgency")];
     const kind = one.kind.replaceAll("_", " ");
     if (state === "required") console.log(`  refer, ${urgency}: ${kind}. ${one.because}`);
     else if (urgency === "emergency") console.log(`  rule out now: ${kind}. ${one.because}`);
   }
-  for (const name of decision.option_order) {
-    const one = decision.options.find((answer) => answer.option === name);
-    console.log(`  ${one.title}: ${words(option, one, "status").toUpperCase()}. ${one.summary}`);
+  const options = Object.fromEntries(decision.options.map((one) => [one.option, one]));
+  for (const [place, name] of decision.option_order.entries()) {
+    const one = options[name];
+    console.log(`  ${place + 1}. ${one.title}: ${words(option, one, "status").toUpperCase()}. ${one.summary}`);
+    for (const id of one.why_not) {
+      console.log(`       ${one.criteria.find((finding) => finding.id === id).because} [${id}]`);
+    }
+  }
+  if (decision.coverage) {
+    console.log(`  coverage by ${decision.coverage.payer_id}: ${words(coverage, decision.coverage, "status")}`);
   }
   for (const { question } of decision.missing.slice(0, 5)) console.log(`  ask: ${question}`);
+  if (decision.missing.length > 5) console.log(`  ... and ${decision.missing.length - 5} more questions`);
+  for (const { fact, reason } of decision.unusable) console.log(`  not used: ${fact}: ${reason}`);
+  if (decision.changes_on) {
+    const { option: name, date } = decision.changes_on;
+    const to = words(change, decision.changes_on, "to");
+    console.log(`  by time alone: ${to} for ${options[name].title} from ${date} on`);
+  }
   console.log(`  ${decision.disclaimer}`);
 }
 
@@ -108,12 +133,20 @@ if (!files.length) {
 }
 const { address } = values;
 const insecure = grpc.credentials.createInsecure(); // a demonstration on loopback
-const root = (await new reflection.GrpcReflection(address, insecure).getDescriptorBySymbol(SERVICE)).getProtobufJsRoot();
+const config = JSON.stringify({ methodConfig: [{ name: [{}], retryPolicy: RETRIES }] });
+const options = { "grpc.service_config": config };
+const descriptors = await new reflection.GrpcReflection(address, insecure, options)
+  .getDescriptorBySymbol(SERVICE)
+  .catch((error) => {
+    console.error(`${address}: ${error.message}; is a server running there, without TLS?`);
+    process.exit(1);
+  });
+const root = descriptors.getProtobufJsRoot();
 root.resolveAll();
 const [asked, answered, decided] = ["EvaluateRequest", "EvaluateResponse", "Decision"].map((name) =>
   root.lookupType(`eligibility.v1.${name}`),
 );
-const client = new grpc.Client(address, insecure);
+const client = new grpc.Client(address, insecure, options);
 
 function evaluate(message) {
   const write = (value) => Buffer.from(asked.encode(value).finish());

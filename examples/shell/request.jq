@@ -1,5 +1,5 @@
 # A case of a case file as an EvaluateRequest: each fact in the area that has a field of its name, words as enum values.
-# $contract is what `buf build proto --path .../patient.proto` gives as JSON.
+# $contract is what `buf build proto --path .../patient.proto` gives as JSON; a retry has the $request_id of the first call.
 
 ($contract[0].file[] | select(.name == "eligibility/v1/patient.proto")) as $file
 | ($file.messageType | INDEX(".eligibility.v1." + .name) | map_values(.field | INDEX(.name))) as $fields
@@ -25,6 +25,8 @@
 | ($facts | keys - [$areas[] | $fields[.typeName] | keys[]]) as $strange
 | if $strange != [] then error("not facts of the contract: \($strange | join(", "))") else . end
 | {
+    $request_id,
+    patient_reference: (.patient_reference // .id // "" | tostring),
     jurisdiction: "JURISDICTION_\(.jurisdiction)",
     as_of,
     payer_id: (.payer_id // ""),

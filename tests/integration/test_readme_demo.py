@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = (ROOT / "README.md", ROOT / "examples" / "README.md")
+DOCUMENTS = tuple(ROOT / name for name in ("README.md", "examples/README.md", "examples/local-pack/README.md"))
 BLOCK = re.compile(r"^```(?:sh)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLE_FILE = re.compile(r"\bexamples/[\w./-]+\w")
 OUR_COMMANDS = {"evaluate", "explain", "cases", "fhir"}
