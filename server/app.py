@@ -385,13 +385,14 @@ class Server:
 
     def _watch(self) -> None:
         """Let health follow the log: alarms that come, and alarms that go."""
-        was_healthy = True
+        known: tuple[str, ...] = ()
         while not self._ended.wait(WATCH_SECONDS):
-            is_healthy = not self.ledger.alarms()
-            if is_healthy != was_healthy:
-                self._health.tell(LEDGER, is_serving=is_healthy)
-                self._log.info("decision log", alarms=list(self.ledger.alarms()))
-            was_healthy = is_healthy
+            alarms = self.ledger.alarms()
+            # Told each time: an alarm may have come, and gone again, since the last look.
+            self._health.tell(LEDGER, is_serving=not alarms)
+            if alarms != known:
+                self._log.info("decision log", alarms=list(alarms))
+            known = alarms
 
 
 def create_server(

@@ -124,8 +124,10 @@ def log_options() -> list[click.Parameter]:
     """Give the settings that say where the decision log is; the server and the log's own commands share them."""
     return [
         _option("--log", _TEXT, "The decision log: sqlite:PATH, or postgresql://... for several servers."),
-        _option("--log-owner", _TEXT, "PostgreSQL: the role that makes and migrates the tables."),
-        _option("--log-eraser", _TEXT, "PostgreSQL: the role that may empty sealed bodies, for erasures."),
+        _option(
+            "--log-owner", _TEXT, "PostgreSQL: address of a role that makes the tables, as postgresql://ROLE@HOST/DB."
+        ),
+        _option("--log-eraser", _TEXT, "PostgreSQL: address of log_eraser, which empties sealed bodies in an erasure."),
         _option("--keys", _TEXT, "The patients' keys, apart from the log: sqlite:PATH or postgresql://..."),
         _option("--wrapping-key", _TEXT, "File of the key that wraps them; made on the first start."),
         _option("--signer", _TEXT, "What the signer remembers: a FILE in this process, or unix:PATH or HOST:PORT."),
@@ -147,7 +149,7 @@ def _options() -> list[click.Parameter]:
         _option("--engines", click.Choice(["both", "interpret"]), "Engines that compute a decision."),
         *log_options(),
         _option("--ack", click.Choice(["signed", "durable"]), "What a decision waits for: a checkpoint, or the disk."),
-        _option("--insecure", None, "Serve without TLS and take every caller for an operator. Loopback only."),
+        _option("--insecure", None, "Serve without TLS; every caller on this machine has every role. Loopback only."),
         _option("--tls-cert", _FILE, "Certificate chain, PEM."),
         _option("--tls-key", _FILE, "Private key of the certificate, PEM."),
         _option("--client-ca", _FILE, "Authorities of client certificates, PEM. Turns mutual TLS on."),

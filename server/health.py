@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import grpc
@@ -38,10 +39,12 @@ class Health:
         self._services = ("", *services)
         self._following = tuple(name for name in self._services if "RulePack" not in name)
         self._has_started = False
+        self._lock = threading.Lock()
+        self._told: dict[str, int] = {}
         self._pool = pool
         self._servicer = health.HealthServicer(experimental_non_blocking=True, experimental_thread_pool=pool)
         for entry in (*self._services, PACKS, ENGINES, LEDGER):
-            self._servicer.set(entry, _NOT_SERVING)
+            self._set(entry, _NOT_SERVING)
 
     def register(self, server: grpc.Server) -> None:
         """Serve the entries on threads of their own, so that a full server still says how it is."""
@@ -64,12 +67,19 @@ class Health:
         """Say that the server serves."""
         self._has_started = True
         for entry in (*self._services, PACKS, ENGINES, LEDGER):
-            self._servicer.set(entry, _SERVING)
+            self._set(entry, _SERVING)
 
     def tell(self, entry: str, *, is_serving: bool) -> None:
         """Say how one entry is; what cannot be served without the log follows `ledger`."""
         for name in (LEDGER, *self._following) if entry == LEDGER and self._has_started else (entry,):
-            self._servicer.set(name, _SERVING if is_serving else _NOT_SERVING)
+            self._set(name, _SERVING if is_serving else _NOT_SERVING)
+
+    def _set(self, entry: str, status: int) -> None:
+        """Set an entry; who watches it hears of changes only."""
+        with self._lock:
+            if self._told.get(entry) != status:
+                self._told[entry] = status
+                self._servicer.set(entry, status)
 
     def drain(self) -> None:
         """Say for good that the server shuts down."""

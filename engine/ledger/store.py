@@ -254,6 +254,9 @@ class LogStore(Protocol):
     def find_batch(self, batch_id: bytes) -> BatchRow | None:
         """Find a batch, after taking the head: a dying connection may still be committing it."""
 
+    def probe(self) -> None:
+        """Find out whether the log can be written again, changing nothing. Raises: as `appending`."""
+
     def reading(self) -> AbstractContextManager[Snapshot]:
         """Read in one snapshot."""
 

@@ -42,6 +42,8 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 RETRIES = 5
 IDLE_SECONDS = 0.2
 EXPIRE_SECONDS = 600.0
+RECOVERY_SECONDS = 5.0
+"""How often a store that failed is tried again while nobody asks to append."""
 GATHER_SHARE = 0.25
 GATHER_SECONDS = 0.005
 """For what share of a batch's own time, and how long at most, the next one waits for those whom it answered."""
@@ -125,6 +127,7 @@ class LogWriter:
         self._signed_size = 0
         self._unsigned: tuple[GrowingTree, float] | None = None
         self._rested_at = clock.monotonic()
+        self._tried_at = clock.monotonic()
         self.acknowledged = 0
         self.written = 0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -384,6 +387,8 @@ class LogWriter:
         if self._watch.has_stepped:
             self.raise_alarm("clock")
         try:
+            if "store" in self._alarms:
+                self._try_again()
             if self._unsigned is not None:
                 self._sign_again()
             if notes:
@@ -397,6 +402,13 @@ class LogWriter:
         except LedgerError:
             if self._is_closing:
                 self._notes.clear()
+
+    def _try_again(self) -> None:
+        """Let a store that can be written again be well: whoever waits for health to ask would wait forever."""
+        if self._clock.monotonic() - self._tried_at >= RECOVERY_SECONDS:
+            self._tried_at = self._clock.monotonic()
+            self._store.probe()
+            self.clear_alarm("store")
 
     def stop(self, alarm: str, error: LedgerError) -> None:
         """Write nothing more in this process, because something under it failed in a way that does not heal."""

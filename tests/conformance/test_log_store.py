@@ -357,6 +357,15 @@ def test_entries_are_found_by_id_and_by_every_filter(store: LogStore) -> None:
         assert find(every._replace(key_ids=(b"?" * 16,))) == []
 
 
+def test_probing_changes_nothing(store: LogStore) -> None:
+    batch = append(store, [decision()], time=5_000)
+    store.probe()
+
+    with store.reading() as snapshot:
+        assert snapshot.head() == Head(1, batch.state, 5_000, 0)
+        assert len(list(snapshot.batch_rows())) == 1
+
+
 def test_a_snapshot_stays_at_its_moment(store: LogStore) -> None:
     append(store, decisions(3), change=lambda batch: batch.checkpoints.append((1, b"one")))
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import apsw
 import pytest
 
 from engine.errors import IntegrityError, LogUnavailableError
+from engine.ledger import writer
 from engine.ledger.sqlite.connection import check_settings, check_version, connect
 from engine.ledger.sqlite.log import SqliteLog
 from engine.ledger.store import StoreBrokenError, UnsafeStoreError
@@ -146,6 +148,29 @@ def test_c17_a_full_disk_refuses_and_serves_again_once_there_is_room(world: Worl
     assert (logged.index, logged.response) == (FIRST_DECISION + 1, None)
     assert log.alarms() == ()
     assert check_whole(log, {logged.index: account(1)}) == FIRST_DECISION + 2
+
+
+def test_c17_the_alarm_goes_once_there_is_room_though_nobody_asks(
+    world: World, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RECOVERY_SECONDS", 0.0)
+    log = world.open()
+    register(log)
+    log.append(account(0))
+    disk.fault = lambda what, name: apsw.FullError("full") if (what, name) == ("write", "log.db-wal") else None
+    with pytest.raises(LogUnavailableError):
+        log.append(account(1, "r"))
+    time.sleep(3 * writer.IDLE_SECONDS)
+    assert log.alarms() == ("store",)
+
+    disk.fault = lambda _what, _name: None
+    end = time.monotonic() + 30
+    while log.alarms() and time.monotonic() < end:
+        time.sleep(0.05)
+
+    assert log.alarms() == ()
+    assert log.append(account(1, "r")).index == FIRST_DECISION + 1
+    check_whole(log)
 
 
 def test_c17_a_full_disk_under_the_keys_refuses_and_serves_again_once_there_is_room(world: World, disk: Disk) -> None:

@@ -92,7 +92,10 @@ def test_rules_are_required() -> None:
 
 def test_help_is_printed_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert read_settings(["--help"]) is None
-    assert "Example: eligibility-server" in capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Example: eligibility-server" in told
+    assert "every caller on this machine has every role" in told
+    assert "postgresql://ROLE@HOST/DB" in told
 
 
 @pytest.mark.parametrize(

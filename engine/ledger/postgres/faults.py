@@ -39,6 +39,8 @@ _REJECTED_CLASSES = ("22", "23", "54")
 _UNSAFE = {
     "LG001": "PostgreSQL runs with settings that lose acknowledged entries, or as a standby",
     "LG002": "an operator has fenced this writer off; it must not append any more",
+    "42501": "the PostgreSQL role has no right to this (SQLSTATE 42501): a first start and an erasure need "
+    "--log-owner; docs/operating.md says which role may do what",
 }
 _UNSAFE_CLASSES = ("0A", "3F", "42")
 """Feature not supported, no such schema, no such table or function or no right to it: another build's schema."""
@@ -65,7 +67,10 @@ def fault(error: psycopg.Error, *, is_committing: bool = False) -> LedgerError:
     if code in _UNSAFE:
         return UnsafeStoreError(_UNSAFE[code])
     if code.startswith(_UNSAFE_CLASSES):
-        message = f"the log's schema or rights are not those of this build (SQLSTATE {code}); create or migrate it"
+        message = (
+            f"the database lacks the tables of this build (SQLSTATE {code}): it is another one, or a first start has "
+            "to make them, as the role that --log-owner names"
+        )
         return UnsafeStoreError(message)
     if code in _REJECTED or code.startswith(_REJECTED_CLASSES):
         why = _REJECTED.get(code) or f"SQLSTATE {code}, constraint `{error.diag.constraint_name or 'none'}`"

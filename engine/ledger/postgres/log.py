@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.errors import IntegrityError
+from engine.ledger.entry import ZERO_ID
 from engine.ledger.postgres import catalog, schema, snapshot
 from engine.ledger.postgres.appending import (
     ADD_CHECKPOINTS,
@@ -94,6 +95,10 @@ class PostgresLog:
             # With a standby, this commit comes back only once the standby has all that was committed before it.
             transaction.has_written = True
         return BatchRow(*rows[0]) if rows else None
+
+    def probe(self) -> None:
+        """Find out whether the log can be written again: hold the head as an appender does, and commit."""
+        self.find_batch(ZERO_ID)
 
     @contextmanager
     def reading(self) -> Iterator[PostgresSnapshot]:

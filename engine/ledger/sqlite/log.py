@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from engine.errors import IntegrityError
+from engine.ledger.entry import ZERO_ID
 from engine.ledger.sqlite.appending import SqliteAppending, add_checkpoints
 from engine.ledger.sqlite.connection import WriterLock, check_place, check_settings, check_version, connect, mapped
 from engine.ledger.sqlite.schema import BATCHES, LOG_SCHEMA, expected_schema, schema_of
@@ -109,6 +110,12 @@ class SqliteLog:
         with self._lock, self._guarded(), self._transaction():
             row = self._writer.execute(f"{BATCHES} WHERE batch_id=?", (batch_id,)).fetchone()
             return BatchRow(*row) if row else None
+
+    def probe(self) -> None:
+        """Find out whether the log can be written again: write and sync a page, with a row that comes and goes."""
+        with self._lock, self._guarded(), self._transaction():
+            self._writer.execute("INSERT INTO batch VALUES(?, 0, 0, 0)", (ZERO_ID,))
+            self._writer.execute("DELETE FROM batch WHERE batch_id=?", (ZERO_ID,))
 
     @contextmanager
     def reading(self) -> Iterator[SqliteSnapshot]:

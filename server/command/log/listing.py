@@ -34,9 +34,7 @@ Exit codes: 0 good; 1 the log cannot be read; 2 wrong usage; 3 the list is not w
 @click.option("--kind", "kinds", type=click.Choice(_KINDS), multiple=True, help="Only this kind. Repeatable.")
 @click.option("--since", type=click.DateTime(), help="Only entries written at this time (UTC) or later.")
 @click.option("--until", type=click.DateTime(), help="Only entries written before this time (UTC).")
-@click.option(
-    "--vkey", callback=check_vkey, help="The log's verifier key, to check the checkpoint's signature too."
-)
+@click.option("--vkey", callback=check_vkey, help="The log's verifier key, to check the checkpoint's signature too.")
 @format_option
 def listing(  # noqa: PLR0913 - one parameter for each option
     *,
