@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -27,6 +28,11 @@ MAX_RECORDS = 200
 MAX_PROBLEMS = 100
 MAX_MAGNITUDE = 30
 DAYS_A_YEAR = 366
+
+_UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Mn", "Me"})
+"""Categories of characters of which nothing can be seen where they stand alone."""
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Characters of other categories that are blank: fillers of Hangul, and the empty pattern of Braille."""
 
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -412,7 +418,12 @@ def _unwrap(raw: Mapping[object, object]) -> tuple[object, date | None, str, str
     if not isinstance(source, str) or not isinstance(unit, str) or len(source) > MAX_TEXT or len(unit) > MAX_TEXT:
         code = "fact/wrong-type"
         raise _MalformedError(code, f"`source` and `unit` are texts of at most {MAX_TEXT} characters")
-    return raw["value"], observed_on, source, unit
+    return raw["value"], observed_on, source if is_visible(source) else "", unit
+
+
+def is_visible(text: str) -> bool:
+    """Say whether there is anything to see in a text."""
+    return any(unicodedata.category(each) not in _UNSEEN and each not in _BLANK for each in text)
 
 
 def _unwrap_record(raw: Mapping[object, object]) -> tuple[object, str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from engine.compiler import form
 from engine.evaluator.decision import DocumentationItem
 from engine.evaluator.records import lacking
+from engine.facts import is_visible
 from engine.pack.model import JUDGES_COVERAGE
 from engine.trials import EPISODE_START
 
@@ -80,7 +81,7 @@ class Documentation:
     def _fact(self, definition: FactDefinition, criteria: tuple[str, ...]) -> DocumentationItem:
         read = self.account.fact_read(definition.id)
         reason = _joined(u.reason for u in self.unusable if u.fact == definition.id)
-        state: DocumentationState = "documented" if read.source else "stated"
+        state: DocumentationState = "documented" if is_visible(read.source) else "stated"
         if reason or read.value is None:
             state = "missing"
         return DocumentationItem(
@@ -100,7 +101,7 @@ class Documentation:
         self, definition: FactDefinition, label: str, criteria: tuple[str, ...], position: int, record: TrialRecord
     ) -> DocumentationItem:
         grade = str(record.values.get(_EVIDENCE, ""))
-        state = _GRADES.get(grade) or ("documented" if record.source else "stated")
+        state = _GRADES.get(grade) or ("documented" if is_visible(record.source) else "stated")
         is_unusable = any(u.fact == definition.id and u.path == record.path for u in self.unusable)
         if is_unusable:
             state = "missing"

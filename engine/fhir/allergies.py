@@ -71,10 +71,17 @@ def _read_substance(resource: Resource, row: AllergyCode, record: Record) -> Non
 
 
 def _read_negative(resource: Resource, row: AllergyCode, record: Record, *, has_allergy: bool) -> None:
-    """Read the statement that there is no allergy: it holds while it is active, and if nothing speaks against it."""
+    """Read the statement that there is no allergy: it holds while it is active, and if nothing speaks against it.
+
+    It has to be known that it was made by the day of the evaluation, whatever its onset.
+    """
     if not _counts(resource, row.fact, record):
         return
     path = f"{resource.name}.code"
+    recorded = moment.of_start(resource.data, "recordedDate", "assertedDate")
+    if recorded is not None and recorded.first > record.as_of:
+        record.notes.note("fhir/date-future", f"{resource.name}.recordedDate", row.fact)
+        return
     if record.meanings(resource, _CLINICAL) - {"active"}:
         record.notes.note(NOT_COUNTED, f"{resource.name}.{_CLINICAL}", row.fact)
     elif "unverified" in record.meanings(resource, _VERIFICATION):
@@ -83,6 +90,8 @@ def _read_negative(resource: Resource, row: AllergyCode, record: Record, *, has_
         record.suggest(row.fact, row.value, "other_allergy", path)
     elif record.envelope.is_partial:
         record.suggest(row.fact, row.value, "partial", path)
+    elif recorded is None or recorded.last > record.as_of:
+        record.suggest(row.fact, row.value, "no_day", path)
     else:
         record.notes.state(_statement(resource, row, is_negative=True))
 

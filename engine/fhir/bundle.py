@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from engine.fhir.notes import Notes
 
 PATIENT = "Patient"
-MEDICATION = "Medication"
+RELATED_PERSON = "RelatedPerson"
+REFERRED = frozenset({"Medication", RELATED_PERSON})
+"""Types whose resources are no part of a patient's record: they say something only where another leads to them."""
 
 READ = frozenset(
     {
-        PATIENT, MEDICATION, "Condition", "Observation", "QuestionnaireResponse", "MedicationRequest",
+        PATIENT, *REFERRED, "Condition", "Observation", "QuestionnaireResponse", "MedicationRequest",
         "MedicationStatement", "MedicationDispense", "MedicationAdministration", "AllergyIntolerance", "Procedure",
     }
 )  # fmt: skip

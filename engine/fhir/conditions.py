@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from engine.fhir import moment, shape
@@ -11,6 +12,7 @@ from engine.fhir.record import NOT_COUNTED, RETRACTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import date
 
     from engine.fhir.bundle import Resource
     from engine.fhir.moment import Moment
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 _CURRENT, _REMISSION, _PAST, _UNSURE = "current", "remission", "past", "unsure"
 _NEGATIVES = ("no", "none")
-_ONGOING = "ongoing"
+_ONGOING, _REFUTED = "ongoing", "refuted"
 _DAYS_A_WEEK = 7
 
 
@@ -77,11 +79,15 @@ def _read_coded(resource: Resource, rows: list[ConditionCode], record: Record) -
 
 def _diagnosis(resource: Resource, verification: set[str], record: Record) -> _Diagnosis:
     onset = moment.of_start(resource.data, "onset")
-    day = onset or moment.of_start(resource.data, "recordedDate", "assertedDate")
+    day = onset or _recorded(resource)
     state, is_told = _state(resource, record)
     category = record.meanings(resource, "category")
     doubt = "concern" if "concern" in category and "counts" not in category else ""
     return _Diagnosis(resource, onset, day, state, is_told, doubt, verification in ({"counts"}, set()))
+
+
+def _recorded(resource: Resource) -> Moment | None:
+    return moment.of_start(resource.data, "recordedDate", "assertedDate")
 
 
 def _state(resource: Resource, record: Record) -> tuple[str, bool]:
@@ -163,7 +169,7 @@ def _doubt(diagnosis: _Diagnosis, row: ConditionCode, record: Record) -> str:
 
 def _age(diagnosis: _Diagnosis, record: Record) -> str:
     """Name why an active depression does not show an episode now: problem lists keep it active for decades."""
-    recorded = moment.of_start(diagnosis.resource.data, "recordedDate", "assertedDate")
+    recorded = _recorded(diagnosis.resource)
     told = [m.first for m in (diagnosis.onset, recorded) if m is not None and m.first <= record.as_of]
     if not told:
         return "undated"
@@ -190,21 +196,35 @@ def _read_onset(diagnosis: _Diagnosis, row: ConditionCode, record: Record) -> No
 
 
 def _read_refuted(diagnosis: _Diagnosis, rows: Iterable[ConditionCode], record: Record) -> None:
-    """Read a refuted diagnosis: a negative where the code is as wide as the fact and the whole history came."""
+    """Read a refuted diagnosis: a negative where the code is as wide as the fact and the whole history came.
+
+    It was refuted when it was recorded, whatever its onset, and says nothing of the time since then.
+    """
     path = f"{diagnosis.resource.name}.verificationStatus"
+    recorded = _recorded(diagnosis.resource)
     for row in rows:
         definition = record.definitions[row.fact]
         negative = "false" if definition.type == "bool" else next((n for n in _NEGATIVES if n in definition.values), "")
         if row.certainty != "sets" or not negative or row.when in {"active", "remission"}:
             record.notes.note(NOT_COUNTED, path, row.fact)
+        elif recorded is not None and recorded.first > record.as_of:
+            record.notes.note("fhir/date-future", f"{diagnosis.resource.name}.recordedDate", row.fact)
         elif not row.refuted:
             record.suggest(row.fact, negative, "refuted", path)
         elif record.envelope.is_partial:
             record.suggest(row.fact, row.refuted, "partial", path)
+        elif recorded is None or recorded.last > record.as_of:
+            record.suggest(row.fact, row.refuted, "no_day", path)
+        elif row.when != "ever" and recorded.first < _since_when_refuted(record):
+            record.suggest(row.fact, row.refuted, "too_old", path)
         else:
-            day = diagnosis.day.day if diagnosis.day else None
             source = diagnosis.resource.name
-            record.notes.state(Statement(row.fact, row.refuted, day, source, row.matched_by, is_negative=True))
+            record.notes.state(Statement(row.fact, row.refuted, recorded.day, source, row.matched_by, is_negative=True))
+
+
+def _since_when_refuted(record: Record) -> date:
+    """Give the first day on which a refutation still speaks for the day of the evaluation."""
+    return record.as_of - timedelta(days=record.terminology.policy[_REFUTED].value)
 
 
 def _read_text(resource: Resource, record: Record) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from engine.fhir import doses, moment, shape
-from engine.fhir.bundle import relative
+from engine.fhir.bundle import PATIENT, RELATED_PERSON, relative
 from engine.fhir.notes import Statement
 from engine.fhir.reading import TRIALS
 from engine.fhir.record import NOT_COUNTED, RETRACTED
@@ -31,6 +31,8 @@ _STARTS = {
 }
 _TAKING, _ENDED, _PLANNED = "taking", "ended", "planned"
 _ONGOING = "ongoing"
+_LAY = frozenset({PATIENT, RELATED_PERSON})
+"""Who may report a drug and is no clinician."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Exposure:
         source: the resource, as `Type/id`.
         matched_by: how the drug was found.
         orders: the orders that a dispense says it carries out, as `Type/id`.
+        is_self_report: whether the patient or a related person reported it.
 
     """
 
@@ -59,6 +62,7 @@ class Exposure:
     source: str
     matched_by: str
     orders: frozenset[str] = frozenset()
+    is_self_report: bool = False
 
     def is_recent(self, record: Record) -> bool:
         """Say whether a record that the drug is taken is recent enough to speak for the day of the evaluation."""
@@ -108,7 +112,10 @@ def _exposure(resource: Resource, record: Record) -> Exposure | None:
     end = _end(resource, record.as_of)
     carried_out = shape.elements(resource.data.get("authorizingPrescription"))
     orders = frozenset(relative(shape.text(each.get("reference"))) for each in carried_out) - {""}
-    exposure = Exposure(ingredients, standing, start, told, end, dose, resource.name, matched_by, orders)
+    is_self_report = _is_self_report(resource, record)
+    exposure = Exposure(
+        ingredients, standing, start, told, end, dose, resource.name, matched_by, orders, is_self_report
+    )
     for row in effects:
         if record.knows(row.fact):
             _state_effect(row, exposure, record)
@@ -144,6 +151,8 @@ def _standing(resource: Resource, facts: Iterable[str], record: Record) -> str:
     """Give how the record stands; empty, with an issue for each fact, if it does not count."""
     status = record.meanings(resource, "status")
     intent = record.meanings(resource, "intent")
+    if record.is_prohibited(resource, facts):
+        return ""
     if "planned" in intent and status == {_TAKING}:
         return _PLANNED
     if status in ({_TAKING}, {_ENDED}) and intent in (set(), {"counts"}):
@@ -151,6 +160,23 @@ def _standing(resource: Resource, facts: Iterable[str], record: Record) -> str:
     for fact in facts:
         record.notes.note(RETRACTED if "retracted" in status else NOT_COUNTED, f"{resource.name}.status", fact)
     return ""
+
+
+def _is_self_report(resource: Resource, record: Record) -> bool:
+    """Say whether the record itself says that the patient or a related person reported it."""
+    reported = resource.data.get("reportedBoolean")
+    if reported is True or shape.text(reported).lower() == "true":
+        return True
+    reporters = [shape.element(resource.data.get(name)) for name in ("informationSource", "reportedReference")]
+    return any(_kind(reporter, resource, record) in _LAY for reporter in reporters)
+
+
+def _kind(reference: shape.Element, resource: Resource, record: Record) -> str:
+    """Give the type of what a reference leads to: as the record has it, as the reference says, or by its form."""
+    written = shape.text(reference.get("reference"))
+    found = record.envelope.resolve(written, resource.data) or {}
+    told = shape.text(found.get("resourceType")) or shape.text(reference.get("type"))
+    return told or relative(written).partition("/")[0]
 
 
 def _end(resource: Resource, as_of: date) -> date | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from engine.fhir.reading import SOURCES_SHOWN, Candidate, Issue, Sourced
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engine.fhir.terminology import Terminology
 
 
+MODIFIED, _MODIFIER = "fhir/modifier-extension", "modifierExtension"
 WAYS = ("name", "unconfirmed code", "code")
 """How a fact may have been found, from the weakest way to the strongest."""
 
@@ -72,9 +73,14 @@ class Statement:
 
 @dataclass
 class Notes:
-    """Everything that was found in one record."""
+    """Everything that was found in one record.
+
+    INVARIANT: what a resource in `modified` says settles nothing. It has a modifier extension, which may turn it into
+    its opposite, so what it would have settled is a candidate.
+    """
 
     terminology: Terminology
+    modified: frozenset[str] = frozenset()
     evidence: dict[str, list[Evidence]] = field(default_factory=dict)
     statements: dict[str, list[Statement]] = field(default_factory=dict)
     facts: dict[str, Sourced] = field(default_factory=dict)
@@ -83,11 +89,25 @@ class Notes:
 
     def observe(self, evidence: Evidence) -> None:
         """Keep one value of a fact."""
+        if evidence.source in self.modified and not evidence.fault:
+            suggests = plain(evidence.value)
+            evidence = replace(evidence, value=None, fault=MODIFIED, suggests=suggests, is_open=False)
         self.evidence.setdefault(evidence.fact, []).append(evidence)
 
     def state(self, statement: Statement) -> None:
         """Keep what settles a fact."""
-        self.statements.setdefault(statement.fact, []).append(statement)
+        if statement.source in self.modified:
+            self.suggest(statement.fact, statement.value, MODIFIED, f"{statement.source}.{_MODIFIER}")
+        else:
+            self.statements.setdefault(statement.fact, []).append(statement)
+
+    def settle(self, fact: str, found: Sourced) -> None:
+        """Keep a fact that nothing else in the record speaks of."""
+        modified = self.modified.intersection(found.sources)
+        for source in modified:
+            self.suggest(fact, plain(found.value), MODIFIED, f"{source}.{_MODIFIER}")
+        if not modified:
+            self.facts[fact] = found
 
     def note(self, code: str, path: str, fact: str = "", effect: str = "") -> None:
         """Keep an issue, with its usual effect unless another is given."""
@@ -102,9 +122,9 @@ class Notes:
         source = path.partition(".")[0]
         self._candidates.setdefault((fact, suggests, reason), set()).add(source)
 
-    def has_candidate(self, fact: str) -> bool:
-        """Say whether anything suggests a value of a fact."""
-        return any(suggested == fact for suggested, _, _ in self._candidates)
+    def suggests_other(self, fact: str, than: str) -> bool:
+        """Say whether anything suggests a fact and not the value `than`, be it another or that there is one to ask."""
+        return any(suggested == fact and value != than for suggested, value, _ in self._candidates)
 
     def issues(self) -> tuple[Issue, ...]:
         """Give the issues, folded by code, fact, effect and type of resource, and sorted."""
@@ -121,3 +141,8 @@ class Notes:
             for (fact, suggests, why), sources in sorted(self._candidates.items())
             if fact not in without
         )
+
+
+def plain(value: object) -> str:
+    """Give a value as a candidate suggests it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -7,8 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from engine.fhir import forms, moment, shape, values
-from engine.fhir.notes import Evidence
-from engine.fhir.settle import plain
+from engine.fhir.notes import Evidence, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

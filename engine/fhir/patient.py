@@ -44,7 +44,7 @@ def _read_age(patient: Resource, record: Record) -> None:
         record.notes.note("fhir/implausible", path, _AGE)
     else:
         unit = record.definitions[_AGE].unit
-        record.notes.facts[_AGE] = Sourced(youngest, unit=unit, sources=(patient.name,), matched_by=_ELEMENT)
+        record.notes.settle(_AGE, Sourced(youngest, unit=unit, sources=(patient.name,), matched_by=_ELEMENT))
 
 
 def _read_sex(patient: Resource, record: Record) -> None:
@@ -61,7 +61,7 @@ def _read_sex(patient: Resource, record: Record) -> None:
     for (fact, certainty), values in sorted(said.items()):
         path = f"{patient.name}.{'extension' if certainty == 'sets' else 'gender'}"
         if certainty == "sets" and len(values) == 1:
-            record.notes.facts[fact] = Sourced(min(values), sources=(patient.name,), matched_by=_ELEMENT)
+            record.notes.settle(fact, Sourced(min(values), sources=(patient.name,), matched_by=_ELEMENT))
         elif (fact, "sets") not in said or len(said[fact, "sets"]) > 1:
             code = "fhir/conflict" if certainty == "sets" else "fhir/needs-confirmation"
             for value in sorted(values):

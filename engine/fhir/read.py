@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.fhir.allergies import read_allergies
-from engine.fhir.bundle import MEDICATION, PATIENT, Envelope, Resource, unwrap
+from engine.fhir.bundle import PATIENT, REFERRED, Envelope, Resource, unwrap
 from engine.fhir.conditions import read_conditions
 from engine.fhir.forms import read_responses
 from engine.fhir.medications import read_exposures
+from engine.fhir.modifiers import modified_in
 from engine.fhir.notes import Notes
 from engine.fhir.observations import read_observations
 from engine.fhir.patient import read_patients
@@ -57,6 +58,7 @@ def read(
     if asked is None:
         return Reading("", as_of, issues=notes.issues())
     by_kind = resources_of(asked, envelope, notes)
+    notes.modified = modified_in(by_kind, envelope)
     record = Record(asked, by_kind, envelope, notes, terminology, definitions, as_of)
     read_patients(record)
     read_conditions(record)
@@ -77,7 +79,7 @@ def split(content: object, *, terminology: Terminology) -> dict[str, object]:
     patients = patients_in(envelope)
     if len(patients) == 1:
         return {patients[0]: content}
-    shared = [_entry(each) for each in envelope.by_kind.get(MEDICATION, ())]
+    shared = [_entry(each) for kind in sorted(REFERRED) for each in envelope.by_kind.get(kind, ())]
     whose: dict[str, list[object]] = {patient: [] for patient in patients}
     for kind, resources in envelope.by_kind.items():
         for resource in resources:

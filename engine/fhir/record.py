@@ -71,11 +71,21 @@ class Record:
     def counts(self, resource: Resource, facts: Iterable[str], name: str = "status") -> bool:
         """Say whether the status of a resource lets it count for `facts`; if not, that is noted."""
         meanings = self.meanings(resource, name)
+        if self.is_prohibited(resource, facts):
+            return False
         if meanings == {"counts"}:
             return True
         for fact in facts:
             self.notes.note(RETRACTED if "retracted" in meanings else NOT_COUNTED, f"{resource.name}.{name}", fact)
         return False
+
+    def is_prohibited(self, resource: Resource, facts: Iterable[str]) -> bool:
+        """Say whether a resource may say that something is not to be done; if it does, that is noted for `facts`."""
+        if not shape.is_prohibited(resource.data):
+            return False
+        for fact in facts:
+            self.notes.note(NOT_COUNTED, f"{resource.name}.doNotPerform", fact)
+        return True
 
     def note_shape(self, resource: Resource) -> None:
         """Note the elements of a resource that have another shape than FHIR prescribes, and were read anyway."""

@@ -20,12 +20,14 @@ MAX_DIGITS = 64
 def parse(data: bytes) -> object:
     """Read JSON strictly: one document, or one on each line (NDJSON), which gives a list.
 
+    Only a line feed ends a line; what else Unicode takes for one may stand inside a text.
+
     Raises:
         FactError: it is not JSON, or has two readings (a key twice in one object, NaN), or is nested too deeply.
 
     """
     text = _decoded(data)
-    documents = text.splitlines() if _is_by_line(text) else [text]
+    documents = text.split("\n") if _is_by_line(text) else [text]
     values = [_document(line, number) for number, line in enumerate(documents, 1) if line.strip()]
     if not values:
         raise _refused("is empty; send a FHIR resource, a Bundle or NDJSON")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.fhir.moment import newest
-from engine.fhir.notes import WAYS
+from engine.fhir.notes import WAYS, plain
 from engine.fhir.reading import Sourced
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _settle_statements(
     order = notes.terminology.orders.get(fact, ())
     value = max(values, key=order.index) if values <= set(order) else min(values)
     observed = notes.facts.get(fact)
-    if fact in blocked or (all(each.is_negative for each in statements) and notes.has_candidate(fact)):
+    if fact in blocked or (all(each.is_negative for each in statements) and notes.suggests_other(fact, value)):
         for each in statements:
             path = f"{each.source}.code"
             notes.suggest(fact, each.value, "fhir/needs-confirmation", path, notes.terminology.reasons["contradicted"])
@@ -162,8 +162,3 @@ def _date_scales(notes: Notes, definitions: Mapping[str, FactDefinition], blocke
 def typed(definition: FactDefinition, value: str) -> object:
     """Give a value of a table as the data dictionary has it."""
     return value == "true" if definition.type == "bool" else value
-
-
-def plain(value: object) -> str:
-    """Give a value as a candidate suggests it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

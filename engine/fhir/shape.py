@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 Element: TypeAlias = dict[str, object]
 
@@ -30,6 +30,12 @@ _LISTS = {
     "MedicationStatement": ("dosage",),
     "AllergyIntolerance": ("reaction",),
 }
+_MODIFIER = "modifierExtension"
+_PARTS = frozenset(
+    {"component", "item", "answer", "dosageInstruction", "dosage", "reaction", "ingredient", "contained"}
+)
+"""Parts of resources that are read and may have a modifier extension of their own."""
+_PROHIBITION = "doNotPerform"
 _OBJECTS = ("subject", "patient", "code", "clinicalStatus", "verificationStatus", "medicationCodeableConcept")
 
 
@@ -94,6 +100,23 @@ def count_choices(resource: Element, name: str) -> int:
 def extensions(resource: Element, url: str) -> Iterator[Element]:
     """Give the extensions of an element that have this url."""
     return (each for each in elements(resource.get("extension")) if text(each.get("url")) == url)
+
+
+def is_modified(resource: Element) -> bool:
+    """Say whether a resource, or a part of it that is read, has a modifier extension. None of them is known here."""
+    waiting = [resource]
+    while waiting:
+        part = waiting.pop()
+        if part.get(_MODIFIER):
+            return True
+        waiting += [each for key in _PARTS.intersection(part) for each in elements(part[key])]
+    return False
+
+
+def is_prohibited(resource: Mapping[str, object]) -> bool:
+    """Say whether a resource may say that something is not to be done: all that is there and not `false` may."""
+    is_there = _PROHIBITION in resource or f"_{_PROHIBITION}" in resource
+    return is_there and resource.get(_PROHIBITION) is not False
 
 
 def name_of(kind: str, resource: Element) -> str:

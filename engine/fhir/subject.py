@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from engine.fhir import shape
-from engine.fhir.bundle import MEDICATION, PATIENT, Envelope, Resource, relative
+from engine.fhir.bundle import PATIENT, REFERRED, Envelope, Resource, relative
 
 if TYPE_CHECKING:
     from engine.fhir.notes import Notes
@@ -24,7 +24,7 @@ def patients_in(envelope: Envelope) -> tuple[str, ...]:
     named = {
         subject_of(resource, envelope)
         for kind, resources in envelope.by_kind.items()
-        if kind != MEDICATION
+        if kind not in REFERRED
         for resource in resources
     }
     return tuple(sorted(named - {""}))
@@ -35,7 +35,7 @@ def resources_of(patient: str, envelope: Envelope, notes: Notes) -> dict[str, li
     mine: dict[str, list[Resource]] = {}
     known: dict[str, str] = {}
     for kind, resources in envelope.by_kind.items():
-        if kind == MEDICATION:
+        if kind in REFERRED:
             continue
         for resource in resources:
             if kind == PATIENT:

@@ -25,15 +25,15 @@ ISSUES = tuple(
         "status-not-counted", "not-verified", "text-only", "needs-confirmation", "medication-unresolved",
         "dose-missing", "duration-missing", "score-not-whole", "score-out-of-range", "score-incomplete",
         "score-disagrees", "answer-conflict", "value-absent", "unit", "implausible", "conflict", "date-missing",
-        "date-imprecise", "date-future", "deceased",
+        "date-imprecise", "date-future", "deceased", "modifier-extension",
     )
 )  # fmt: skip
 """The closed list of issue codes."""
 REASONS = (
     "concern", "onset", "past", "refuted", "no_status", "when", "old", "undated", "superseded", "planned", "partial",
-    "intolerance", "other_allergy", "mean", "too_old", "contradicted", "companion", "augmentation",
+    "intolerance", "other_allergy", "mean", "too_old", "contradicted", "companion", "augmentation", "no_day",
 )  # fmt: skip
-POLICIES = ("ongoing",)
+POLICIES = ("ongoing", "refuted")
 
 C = TypeVar("C", bound=tables.Coded)
 

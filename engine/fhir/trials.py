@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.fhir import moment
-from engine.fhir.notes import WAYS
+from engine.fhir.notes import MODIFIED, WAYS
 from engine.fhir.reading import TRIALS, Sourced
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _TAKING, _PLANNED = "taking", "planned"
 _NEVER_READ = ("weeks_at_adequate_dose", "adherence", "outcome")
 """Nothing that is read states them."""
+_SELF_REPORT = "self_report"
 _CONCOMITANT, _CLASS = "concomitant_oral_ad", "oral_ad_class"
 
 
@@ -45,10 +46,14 @@ def read_trials(exposures: Sequence[Exposure], record: Record) -> None:
             for each in real:
                 path = f"{each.source}.medication"
                 record.notes.suggest(TRIALS, drug.drug, "fhir/needs-confirmation", path, why)
+        elif modified := [each for each in real if each.source in record.notes.modified]:
+            for each in modified:
+                record.notes.suggest(TRIALS, drug.drug, MODIFIED, f"{each.source}.medication")
         elif real:
             trials.append(_trial(drug, real, record))
     if trials:
-        used = [each for those in by_ingredient.values() for each in those if each.standing != _PLANNED]
+        counted = [each for those in by_ingredient.values() for each in those if each.standing != _PLANNED]
+        used = [each for each in counted if each.source not in record.notes.modified]
         sources = tuple(sorted({each.source for each in used}))
         matched_by = min((each.matched_by for each in used), key=WAYS.index)
         record.notes.facts[TRIALS] = Sourced(trials, sources=sources, matched_by=matched_by)
@@ -62,6 +67,8 @@ def _trial(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> di
     if dose is not None:
         trial["max_dose_mg"] = dose
     trial |= _dates(drug, exposures, record)
+    if all(each.is_self_report for each in exposures):
+        trial["documentation"] = _SELF_REPORT
     missing = [name for name in ("max_dose_mg",) if name not in trial] + list(_NEVER_READ)
     is_inadequate = dose is not None and drug.minimum_daily_dose_mg is not None and dose < drug.minimum_daily_dose_mg
     _note_missing(trial, exposures, record)

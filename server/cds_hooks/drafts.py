@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from engine.fhir import shape
 from server.cds_hooks.hook import resources
 
 if TYPE_CHECKING:
@@ -90,4 +91,4 @@ def _concepts(
 
 
 def _orders_nothing(draft: Mapping[str, object]) -> bool:
-    return draft.get("status") in _OVER or draft.get("doNotPerform") is True
+    return draft.get("status") in _OVER or shape.is_prohibited(draft)

@@ -27,6 +27,9 @@ def whole_record() -> Json:
         made.condition("mdd", made.concept("icd F33.1", "sct 370143000"), onsetDateTime="2024-11-01"),
         made.condition("dep", made.concept(text="Depression"), category=[made.status("health-concern")]),
         made.condition("ich", made.concept("sct 274100004"), verified="refuted", recordedDate="2020-01-01"),
+        made.condition("del", made.concept("icd F05"), verified="refuted", recordedDate="2005-01-01"),
+        made.condition("cat", made.concept("icd F06.1"), verified="refuted", recordedDate="2025-06-01"),
+        made.condition("icp", made.concept("icd G93.2"), modifierExtension=[{"url": "http://example.org/negated"}]),
         made.condition("avm", made.concept("sct 234142008"), verified="provisional"),
         made.condition("mi", made.concept("icd I21.4"), clinical="resolved", onsetDateTime="2025-03-03"),
         made.condition("stroke", made.concept("sct 230690007"), clinical="resolved", onsetDateTime="2019"),
@@ -59,6 +62,8 @@ def whole_record() -> Json:
     contained = {"resourceType": "Medication", "id": "m", "code": made.concept("rx 4493")}
     medications = [
         made.request("sert", made.concept("rx 312938"), dosageInstruction=[made.daily(100)]),
+        made.request("never", made.concept("rx 8123"), doNotPerform=True),
+        made.request("told", made.concept("rx 39786"), reportedBoolean=True),
         made.request("old", made.concept("rx 32937"), "2001-03-01"),
         made.request("plan", made.concept("rx 321988"), intent="plan"),
         made.request("draft", made.concept("rx 39786"), taken="draft"),

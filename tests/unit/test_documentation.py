@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from engine import trials
 from engine.evaluator.agree import Evaluator
 from engine.facts import read_facts
 from tests.repository import repository_rules
+from tests.unit.fhir_record import concept, other, reading
 
 if TYPE_CHECKING:
     from engine.evaluator.decision import CoverageAnswer, Decision, DocumentationItem
@@ -70,6 +72,24 @@ def test_a_known_fact_is_documented_only_by_a_source(beside: dict[str, str], sta
     assert (line.question, line.reason, line.lacking) == ("", "", ())
 
 
+@pytest.mark.parametrize("source", [" ", "\u200b"])
+def test_a_source_of_which_nothing_can_be_seen_documents_nothing(source: str) -> None:
+    facts: dict[str, Any] = {
+        "prescriber_specialty": {"value": "psychiatrist", "source": source},
+        "trials": [{"value": SERTRALINE, "source": source}],
+    }
+    read = read_facts(BOOK.facts, BOOK.dictionary.constraints, facts, date.fromisoformat(AS_OF))
+    unread = replace(
+        read,
+        known={name: replace(each, source=source) for name, each in read.known.items()},
+        records={name: tuple(replace(each, source=source) for each in those) for name, those in read.records.items()},
+    )
+    for given in (read, unread):
+        answer = EVALUATOR.evaluate(given, "US", "CIGNA", date.fromisoformat(AS_OF)).decision.coverage
+        assert answer is not None
+        assert {item.state for item in answer.documentation if item.fact in facts} == {"stated"}
+
+
 @pytest.mark.parametrize("given", [None, "unknown", {"value": "unknown", "source": "PractitionerRole/7"}])
 def test_what_is_not_known_is_missing_with_its_question_whatever_came_with_it(given: object) -> None:
     (line,) = lines("CIGNA", "prescriber_specialty", prescriber_specialty=given)
@@ -110,6 +130,20 @@ def test_facts_that_contradict_each_other_are_no_evidence() -> None:
 
 
 # Trials
+
+
+@pytest.mark.parametrize(("reporter", "state"), [("Patient/p1", "self_reported"), ("Practitioner/7", "documented")])
+def test_a_trial_of_a_record_is_documented_by_those_who_treat(reporter: str, state: str) -> None:
+    told = other(
+        "MedicationStatement",
+        "s",
+        status="completed",
+        medicationCodeableConcept=concept("rx 4493"),
+        informationSource={"reference": reporter},
+    )
+    (line,) = lines("CIGNA", "trials", **reading(told).raw_facts())
+
+    assert (line.state, line.source) == (state, "MedicationStatement/s")
 
 
 def test_each_trial_has_a_line_with_its_own_evidence() -> None:

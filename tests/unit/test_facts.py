@@ -252,6 +252,18 @@ def test_a_record_may_say_where_it_came_from() -> None:
     ]
 
 
+@pytest.mark.parametrize("source", ["", " ", "\t\n", "\u00a0", "\u200b", "\ufeff\u2060", "\u3164", "\ufe0f", "\u2028"])
+def test_a_source_of_which_nothing_can_be_seen_is_none(source: str) -> None:
+    given = read({"age_years": {"value": 40, "source": source}, "trials": [{"value": {}, "source": source}]})
+
+    assert given.known["age_years"].source == ""
+    assert given.records["trials"][0].source == ""
+
+
+def test_a_source_that_can_be_seen_is_kept_as_it_is() -> None:
+    assert read({"trials": [{"value": {}, "source": " a\u200b"}]}).records["trials"][0].source == " a\u200b"
+
+
 @pytest.mark.parametrize(
     "record",
     [

@@ -18,6 +18,11 @@ def allergy(name: str, code: Json, clinical: str = "active", verified: str = "co
     }  # fmt: skip
 
 
+def none(recorded: str = "2025-01-01", **more: object) -> Json:
+    dated = {"recordedDate": recorded} if recorded else {}
+    return allergy("a", concept("sct 716186003"), **dated, **more)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("code", ["rx 6130", "rx 2119365"])
 @pytest.mark.parametrize("clinical", ["active", "resolved"])
 def test_a_hypersensitivity_counts_at_any_time(code: str, clinical: str) -> None:
@@ -46,7 +51,12 @@ def test_no_known_allergy_is_a_recorded_negative(code: str) -> None:
         ([allergy("a", concept("sct 716186003"), "resolved")], []),
         ([allergy("a", concept("sct 716186003"), verified="refuted")], []),
         ([allergy("a", concept("sct 716186003"), verified="unconfirmed")], ["no"]),
-        ([allergy("a", concept("sct 716186003")), allergy("b", concept("rx 1191"))], ["no"]),
+        ([none(), allergy("b", concept("rx 1191"))], ["no"]),
+        ([none("")], ["no"]),
+        ([none("2025")], ["no"]),
+        ([none("2025-06-03")], []),
+        ([none("2025-06-03", onsetDateTime="2001-01-01")], []),
+        ([none("", onsetDateTime="2001-01-01")], ["no"]),
         ([allergy("a", concept("rx 6130"), verified="refuted")], []),
         ([allergy("a", concept("rx 6130"), verified="entered-in-error")], []),
         ([allergy("a", concept("rx 6130"), verified="unconfirmed")], ["yes"]),
@@ -63,14 +73,14 @@ def test_what_settles_nothing(resources: list[Json], suggests: list[str]) -> Non
 
 
 def test_a_statement_of_none_gives_way_to_an_allergy() -> None:
-    read = reading(allergy("a", concept("sct 716186003")), allergy("b", concept("rx 6130")))
+    read = reading(none(), allergy("b", concept("rx 6130")))
 
     assert value(read, FACT) == "yes"
     assert candidates(read, FACT) == []
 
 
 def test_no_negative_follows_from_a_page() -> None:
-    read = reading(allergy("a", concept("sct 716186003")), link=[{"relation": "next"}])
+    read = reading(none(), link=[{"relation": "next"}])
 
     assert value(read, FACT) is None
     assert candidates(read, FACT) == ["no"]

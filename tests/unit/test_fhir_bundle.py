@@ -21,7 +21,7 @@ from tests.unit.fhir_record import (
 )
 
 ICH = condition("c", concept("sct 274100004"))
-REFUTED = condition("c", concept("sct 274100004"), verified="refuted")
+REFUTED = condition("c", concept("sct 274100004"), verified="refuted", recordedDate="2025-01-01")
 FACT = "intracerebral_hemorrhage_history"
 
 

@@ -24,6 +24,11 @@ MDD = concept("icd F33.1")
 ANEURYSM, ICH, AVM = "aneurysmal_vascular_disease", "intracerebral_hemorrhage_history", "arteriovenous_malformation"
 
 
+def refuted(code: str, recorded: str = "2025-06-01", name: str = "c", **more: object) -> Json:
+    dated = {"recordedDate": recorded} if recorded else {}
+    return condition(name, concept(code), verified="refuted", **dated, **more)  # type: ignore[arg-type]
+
+
 def read_one(code: Json, fact: str, **more: object) -> object:
     return value(reading(condition("c", code, **more)), fact)  # type: ignore[arg-type]
 
@@ -247,14 +252,70 @@ def test_what_was_entered_in_error_is_dropped() -> None:
 def test_a_refuted_diagnosis_is_a_negative_where_it_is_as_wide_as_the_fact(
     code: str, fact: str, expected: object, suggests: list[str]
 ) -> None:
-    read = reading(condition("c", concept(code), verified="refuted"))
+    read = reading(refuted(code))
 
     assert value(read, fact) == expected
     assert candidates(read, fact) == suggests
 
 
+ICH_CODE, DELIRIUM_CODE, PSYCHOSIS_CODE = "sct 274100004", "icd F05", "sct 69322001"
+NO_DAY, TOO_OLD = "it is recorded as absent but without the day of that record", "it was long ago"
+
+
+@pytest.mark.parametrize(
+    ("code", "fact", "recorded", "expected", "why"),
+    [
+        (DELIRIUM_CODE, "delirium_current", "2025-06-02", "no", ""),
+        (DELIRIUM_CODE, "delirium_current", "2025-05-05", "no", ""),
+        (DELIRIUM_CODE, "delirium_current", "2025-05-04", None, TOO_OLD),
+        (DELIRIUM_CODE, "delirium_current", "2005-01-01", None, TOO_OLD),
+        (DELIRIUM_CODE, "delirium_current", "2025-05", None, TOO_OLD),
+        (DELIRIUM_CODE, "delirium_current", "2025-06", None, NO_DAY),
+        (DELIRIUM_CODE, "delirium_current", "", None, NO_DAY),
+        ("icd F06.1", "catatonia", "2001-01-01", None, TOO_OLD),
+        (PSYCHOSIS_CODE, "psychotic_disorder_history", "1990-01-01", None, TOO_OLD),
+        (PSYCHOSIS_CODE, "psychotic_disorder_history", "2025-06-01", "none", ""),
+        (ICH_CODE, ICH, "2001-01-01", "no", ""),
+        (ICH_CODE, ICH, "2024", "no", ""),
+        (ICH_CODE, ICH, "2025", None, NO_DAY),
+        (ICH_CODE, ICH, "", None, NO_DAY),
+    ],
+)
+def test_a_refutation_speaks_from_the_day_of_its_record_and_of_what_is_now_for_some_weeks(
+    code: str, fact: str, recorded: str, expected: object, why: str
+) -> None:
+    for onset in ({}, {"onsetDateTime": "2001-01-01"}, {"onsetDateTime": "2025-06-01"}):
+        read = reading(refuted(code, recorded, **onset))
+
+        assert value(read, fact) == expected
+        assert [c.why for c in read.candidates if c.fact == fact] == ([why] if why else [])
+        assert issues(read, fact) == ({("needs-confirmation", "unconfirmed")} if why else set())
+
+
+def test_a_refutation_is_dated_by_its_record() -> None:
+    read = reading(refuted(ICH_CODE, "2024-03-01", onsetDateTime="2001-01-01"))
+
+    assert read.facts[ICH].date == "2024-03-01"
+
+
+@pytest.mark.parametrize("code", [ICH_CODE, DELIRIUM_CODE])
+def test_a_refutation_that_was_recorded_later_is_ignored(code: str) -> None:
+    read = reading(refuted(code, "2027-01-01", onsetDateTime="2001-01-01"))
+
+    assert not read.facts
+    assert not read.candidates
+    assert issues(read) == {("date-future", "ignored")}
+
+
+def test_a_refutation_stands_beside_an_older_one() -> None:
+    read = reading(refuted(DELIRIUM_CODE, "2005-01-01"), refuted(DELIRIUM_CODE, "2025-06-01", "d"))
+
+    assert value(read, "delirium_current") == "no"
+    assert read.facts["delirium_current"].sources == ("Condition/d",)
+
+
 def test_a_negative_beside_a_positive_settles_nothing() -> None:
-    read = reading(condition("c", concept("sct 274100004"), verified="refuted"), condition("d", concept("icd I61.9")))
+    read = reading(refuted("sct 274100004"), condition("d", concept("icd I61.9")))
 
     assert value(read, ICH) is None
     assert issues(read, ICH) == {("conflict", "unusable")}
@@ -263,7 +324,7 @@ def test_a_negative_beside_a_positive_settles_nothing() -> None:
 
 def test_a_negative_does_not_stand_where_something_suggests_otherwise() -> None:
     stroke = condition("d", concept("sct 230690007"))
-    read = reading(condition("c", concept("sct 274100004"), verified="refuted"), stroke)
+    read = reading(refuted("sct 274100004"), stroke)
 
     assert value(read, ICH) is None
     assert candidates(read, ICH) == ["no", "yes"]
@@ -298,7 +359,13 @@ def test_family_history_never_counts() -> None:
 
 @pytest.mark.parametrize(
     ("text", "fact"),
-    [("Depression", "dx_primary"), ("Brain hemorrhage 2010", ICH), ("h/o STROKE", ICH), ("Dialysis", "dialysis")],
+    [
+        ("Depression", "dx_primary"),
+        ("Brain hemorrhage 2010", ICH),
+        ("Brain haemorrhage", ICH),
+        ("h/o STROKE", ICH),
+        ("Dialysis", "dialysis"),
+    ],
 )
 def test_a_text_and_nothing_else_is_possible_and_never_met(text: str, fact: str) -> None:
     read = reading(condition("43074", concept(text=text)))
@@ -306,6 +373,14 @@ def test_a_text_and_nothing_else_is_possible_and_never_met(text: str, fact: str)
     assert value(read, fact) is None
     assert [c.sources for c in read.candidates if c.fact == fact] == [("Condition/43074",)]
     assert ("text-only", "unconfirmed") in issues(read, fact)
+
+
+@pytest.mark.parametrize("text", ["Intracerebral hemorrhage", "INTRACEREBRAL HAEMORRHAGE", "cerebral haemorrhage"])
+def test_a_text_in_either_spelling_speaks_against_a_negative(text: str) -> None:
+    read = reading(refuted(ICH_CODE), condition("d", concept(text=text)))
+
+    assert value(read, ICH) is None
+    assert candidates(read, ICH) == ["no", "yes"]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,39 @@ def test_requests_that_are_none(more: Json, code: str) -> None:
     assert issues(read, "trials") == {(code, "ignored")}
 
 
+PROHIBITED: list[Json] = [
+    *({"doNotPerform": value} for value in (True, "true", "false", None, [False], 0)),
+    {"_doNotPerform": {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason"}]}},
+]
+
+
+@pytest.mark.parametrize("more", PROHIBITED)
+@pytest.mark.parametrize("taken", ["active", "completed"])
+def test_what_is_not_to_be_given_was_not_taken(more: Json, taken: str) -> None:
+    read = reading(request("r", concept("rx 8123"), "2025-06-01", taken, **more))
+
+    assert not read.facts
+    assert not read.candidates
+    assert issues(read) == {("status-not-counted", "ignored")}
+    assert {issue.path for issue in read.issues} == {"MedicationRequest/r.doNotPerform"}
+    assert not reading(request("r", SERTRALINE, intent="plan", **more)).candidates
+
+
+@pytest.mark.parametrize("kind", ["MedicationStatement", "MedicationDispense", "MedicationAdministration"])
+def test_a_prohibition_counts_in_no_kind_of_evidence(kind: str) -> None:
+    told = other(kind, "m", status="completed", medicationCodeableConcept=SERTRALINE, doNotPerform=True)
+
+    assert not trials(told)
+
+
+def test_what_is_said_not_to_be_forbidden_counts() -> None:
+    assert "sertraline" in trials(request("r", SERTRALINE, doNotPerform=False))
+
+
+def test_a_prohibition_says_nothing_of_a_drug_that_does_not_matter() -> None:
+    assert not reading(request("r", concept("rx 5640"), doNotPerform=True)).issues
+
+
 def test_a_draft_without_a_drug_is_nothing() -> None:
     draft = {"resourceType": "MedicationRequest", "id": "request-123", "status": "draft"}
 
@@ -400,3 +433,52 @@ def test_the_sources_of_trials_are_those_of_trials() -> None:
     read = reading(request("r", SERTRALINE), request("b", concept(text="lorazepam")))
 
     assert (read.facts["trials"].sources, read.facts["trials"].matched_by) == (("MedicationRequest/r",), "code")
+
+
+def statement(name: str, source: object, **more: object) -> Json:
+    told: Json = {"status": "completed", "medicationCodeableConcept": SERTRALINE, "informationSource": source}
+    return other("MedicationStatement", name, **told, **more)
+
+
+PATIENT, SISTER = {"reference": "Patient/p1"}, {"reference": "RelatedPerson/sister"}
+DOCTOR = {"reference": "Practitioner/7"}
+CONTAINED_SISTER = [{"resourceType": "RelatedPerson", "id": "sister"}]
+EXPOSURES: list[tuple[Json, str | None]] = [
+    (statement("s", PATIENT), "self_report"),
+    (statement("s", [SISTER]), "self_report"),
+    (statement("s", {"reference": "https://ehr.example.org/RelatedPerson/sister"}), "self_report"),
+    (statement("s", {"type": "RelatedPerson", "display": "sister"}), "self_report"),
+    (statement("s", {"reference": "#sister"}, contained=CONTAINED_SISTER), "self_report"),
+    (statement("s", {"reference": "urn:uuid:11"}), "self_report"),
+    (statement("s", {"reference": "urn:uuid:22"}), None),
+    (statement("s", DOCTOR), None),
+    (statement("s", None), None),
+    (request("r", SERTRALINE, reportedBoolean=True), "self_report"),
+    (request("r", SERTRALINE, reportedBoolean="true"), "self_report"),
+    (request("r", SERTRALINE, reportedReference=SISTER), "self_report"),
+    (request("r", SERTRALINE, reportedReference=DOCTOR), None),
+    (request("r", SERTRALINE, reportedBoolean=False), None),
+    (request("r", SERTRALINE), None),
+]
+
+
+@pytest.mark.parametrize(("told", "documentation"), EXPOSURES)
+def test_a_trial_that_only_the_patient_or_a_relative_reported_says_so(told: Json, documentation: str | None) -> None:
+    sister = {"resourceType": "RelatedPerson", "id": "x", "patient": {"reference": "Patient/p1"}}
+    entries = [{"resource": told}, {"fullUrl": "urn:uuid:11", "resource": sister}]
+    found: Any = value(of({"resourceType": "Bundle", "entry": entries}, who="p1"), "trials")
+
+    assert found[0].get("documentation") == documentation
+
+
+def test_a_trial_with_one_other_record_is_not_only_reported() -> None:
+    reported, ordered = statement("s", PATIENT), request("r", SERTRALINE)
+
+    assert "documentation" not in trials(reported, ordered)["sertraline"]
+    assert trials(reported, statement("t", SISTER))["sertraline"]["documentation"] == "self_report"
+
+
+def test_who_is_related_is_no_part_of_the_record() -> None:
+    read = reading({"resourceType": "RelatedPerson", "id": "x", "patient": {"reference": "Patient/p2"}})
+
+    assert not read.issues

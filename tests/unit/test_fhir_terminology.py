@@ -100,6 +100,45 @@ def test_the_tables_belong_to_the_reference_data_that_a_decision_is_pinned_to() 
     assert other.reference_digest != BOOK.reference_digest
 
 
+SPELLINGS = (
+    ("dextroamphet", "dexamfet"), ("amphet", "amfet"), ("hemorrh", "haemorrh"), ("ischemi", "ischaemi"),
+    ("anemi", "anaemi"), ("hemato", "haemato"), ("uremi", "uraemi"), ("glycemi", "glycaemi"), ("leukemi", "leukaemi"),
+    ("edema", "oedema"), ("esophag", "oesophag"), ("anesthe", "anaesthe"), ("pediatr", "paediatr"),
+    ("orthoped", "orthopaed"), ("diarrhea", "diarrhoea"), ("estrogen", "oestrogen"), ("gynec", "gynaec"),
+    ("cesarean", "caesarean"), ("dyspnea", "dyspnoea"), ("apnea", "apnoea"), ("tumor", "tumour"),
+    ("behavior", "behaviour"),
+)  # fmt: skip
+"""What American and British English write differently, as parts of words."""
+
+
+def british(name: str) -> str:
+    for american, twin in SPELLINGS:
+        name = name.replace(american, twin)
+    return name
+
+
+def test_every_american_phrase_has_its_british_twin() -> None:
+    phrases = {(row.phrase, row.fact, row.value) for _, row in TERMINOLOGY.phrases}
+    twins = {(british(phrase), fact, value) for phrase, fact, value in phrases if british(phrase) != phrase}
+
+    assert ("cerebral haemorrhage", "intracerebral_hemorrhage_history", "yes") in twins
+    assert twins <= phrases
+
+
+def test_every_drug_has_its_british_name() -> None:
+    drugs = TERMINOLOGY.drugs
+    named = {name: british(name) for name in drugs.by_name if british(name) != name}
+
+    assert set(named) >= {"amphetamine", "dextroamphetamine"}
+    for american, twin in named.items():
+        said = [
+            {(row.fact, row.value) for row in drugs.effects.get(drugs.by_name.get(name, ""), ())}
+            for name in (american, twin)
+        ]
+        assert twin in drugs.by_name
+        assert said[0] == said[1]
+
+
 def codes_in(pattern: str) -> Iterator[str]:
     for path in SOURCES:
         if path.name != "terminology.py":
@@ -117,6 +156,14 @@ def test_the_issue_codes_are_a_closed_list() -> None:
 def test_reasons_and_policies_are_all_there() -> None:
     assert set(REASONS) == set(TERMINOLOGY.reasons)
     assert set(POLICIES) <= set(TERMINOLOGY.policy)
+
+
+def test_every_number_of_this_engine_is_documented() -> None:
+    documented = (ROOT / "docs" / "fhir.md").read_text(encoding="utf-8")
+    units = {"d": "days", "mo": "months"}
+
+    for name, policy in TERMINOLOGY.policy.items():
+        assert f"| `{name}` | {policy.value} {units[policy.unit]} |" in documented
 
 
 def test_nothing_coded_stands_in_python() -> None:

@@ -80,6 +80,15 @@ def test_lines_of_a_bulk_export_are_a_list() -> None:
     assert parse(b'{\n"a": 1}\n') == {"a": 1}
 
 
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\u0085"])
+def test_only_a_line_feed_ends_a_line(inside: str) -> None:
+    data = f'{{"a": "x{inside}y"}}\r\n{{"b": 2}}\n'.encode()
+
+    assert parse(data) == [{"a": f"x{inside}y"}, {"b": 2}]
+    with pytest.raises(FactError, match="line 3"):
+        parse(data + b'{"c"')
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
