@@ -307,6 +307,20 @@ def test_rules_that_would_decide_otherwise_are_a_difference(logged: Logged, tmp_
     assert f"{size} entries" in done.stdout
 
 
+def test_a_local_pack_can_be_tried_too(logged: Logged, tmp_path: Path) -> None:
+    hospital = tmp_path / "hospital"
+    shutil.copytree(ROOT / "examples" / "local-pack", hospital)
+    for file in hospital.rglob("*.yaml"):
+        file.write_text(file.read_text().replace("2026-01-01", "2019-03-05"))
+    rule = hospital / "esketamine" / "dialysis.yaml"
+    rule.write_text(rule.read_text().replace("advises_against", "contraindicates").replace(": dialysis", ": always"))
+
+    done = logged.run("impact", "--pack", str(ROOT / "rules"), "--overlay", str(hospital), "--format", "json")
+
+    assert done.exit_code == FAULT, done.output
+    assert json.loads(done.stdout)["counts"]["changed"] == 2
+
+
 def test_an_impact_is_written_for_people(logged: Logged, tmp_path: Path) -> None:
     page = tmp_path / "impact.html"
     done = logged.run("impact", "--pack", str(ROOT / "rules"), "--format", "html", "--output", str(page))

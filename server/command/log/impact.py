@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from engine.cli.invocation import FAULT, GOOD
+from engine.cli.invocation import FAULT, GOOD, overlay_option
 from engine.cli.output import as_line
 from engine.pack.digest import read_files
 from engine.pack.load import FACTS_FILE, load_rules
@@ -47,9 +47,17 @@ log is not what was logged."""
 @click.option(
     "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write here, not to the terminal."
 )
+@overlay_option
 @click.pass_context
-def impact(
-    ctx: click.Context, *, place: Place, folder: Path, tree_size: int | None, form: str, output: Path | None
+def impact(  # noqa: PLR0913 - one parameter for each option
+    ctx: click.Context,
+    *,
+    place: Place,
+    folder: Path,
+    overlays: tuple[Path, ...],
+    tree_size: int | None,
+    form: str,
+    output: Path | None,
 ) -> None:
     """Decide every logged request with other rules, on its own day, and count what would have changed.
 
@@ -59,24 +67,35 @@ def impact(
     if not (folder / FACTS_FILE).is_file():
         message = f"--pack: there is no {FACTS_FILE} in `{folder}`; give a whole folder of rules, not one pack"
         raise click.UsageError(message)
-    request = log_pb2.AnalyzeImpactRequest(rule_files=read_files(folder), tree_size=tree_size or 0)
+    request = log_pb2.AnalyzeImpactRequest(rule_files=_files(folder, overlays), tree_size=tree_size or 0)
     with place.asking() as asking, progress("trying the rules"):
         answer = asking.ask("AnalyzeImpact", request, log_pb2.AnalyzeImpactResponse)
     with ExitStack() as opened:
         target = opened.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
-        _write(answer, folder, form, target)
+        _write(answer, (folder, overlays), form, target)
     is_different = any(_count(counts, name) for counts in (answer.counts, answer.counts_anew) for name in _DIFFERENT)
     ctx.exit(FAULT if is_different else GOOD)
 
 
-def _write(answer: log_pb2.AnalyzeImpactResponse, folder: Path, form: str, target: TextIO) -> None:
+def _files(folder: Path, overlays: tuple[Path, ...]) -> dict[str, bytes]:
+    """Give the files of the rules to try, those of local packs in folders of their own. Raises: RulePackError."""
+    files = read_files(folder)
+    if overlays:
+        for pack in load_rules(folder, overlays, is_locked=False).local_packs:
+            files |= {f"overlays/{pack.id}/{path}": data for path, data in pack.files.items()}
+    return files
+
+
+def _write(
+    answer: log_pb2.AnalyzeImpactResponse, tried: tuple[Path, tuple[Path, ...]], form: str, target: TextIO
+) -> None:
     found: JsonObject = json.loads(answer.report)
     if form == "json":
         target.write(f"{as_line(as_json(answer) | {'report': found})}\n")
     elif form == "html":
         from engine.page.impact import render_impact  # noqa: PLC0415 - only this form needs the page
 
-        target.write(render_impact(found, _titles(folder)))
+        target.write(render_impact(found, _titles(*tried)))
     else:
         columns = ("entries", "over the logged facts", "over the requests, read anew")
         counts = ((_words(n), _count(answer.counts, n), _count(answer.counts_anew, n)) for n in _BUCKETS)
@@ -87,10 +106,10 @@ def _write(answer: log_pb2.AnalyzeImpactResponse, folder: Path, form: str, targe
         target.write(f"{answer.tree_size} entries; the report is entry {answer.report_index}\n")
 
 
-def _titles(folder: Path) -> dict[str, str]:
+def _titles(folder: Path, overlays: tuple[Path, ...]) -> dict[str, str]:
     """Give the words for criteria and options of the rules that were tried."""
     titles: dict[str, str] = {}
-    for pack in load_rules(folder, is_locked=False).packs.values():
+    for pack in load_rules(folder, overlays, is_locked=False).packs.values():
         titles |= {criterion.id: criterion.title for criterion in pack.criteria.values()}
         titles |= {option.id: option.title for option in (pack.options.options if pack.options else ())}
     return titles
