@@ -33,6 +33,8 @@ SHOWN_ELSEWHERE = {
     "pack/too-large": "tests/unit/test_source.py",
     "lint/stale-parameter": "a warning, below",
     "lint/unused-parameter": "a warning, below",
+    "local/conflict": "tests/unit/test_local_packs.py",
+    "local/unreadable": "tests/unit/test_overlay.py",
 }
 
 
