@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,19 @@ FAULT = Diagnostic("us/pack.yaml", 3, 1, "pack/shape", "`version` is no version"
 
 def test_every_entry_serves_once_the_server_has_started(running: Running) -> None:
     assert [running.health(entry) for entry in (*SERVICES, "packs", "engines")] == ["SERVING"] * 5
+
+
+def test_health_comes_back_after_an_alarm_that_came_and_went_between_two_looks(running: Running) -> None:
+    ledger = running.server.ledger
+    ledger.raise_alarm("keys")
+    assert running.health("ledger") == running.health("") == "NOT_SERVING"
+    assert ledger.alarms() == ()  # asking looks at the keys, which are well
+
+    end = time.monotonic() + 30
+    while running.health("") != "SERVING" and time.monotonic() < end:
+        time.sleep(0.05)
+
+    assert [running.health(entry) for entry in ("", "ledger")] == ["SERVING"] * 2
 
 
 def test_a_bad_reload_is_refused_and_the_rules_before_it_keep_serving(
