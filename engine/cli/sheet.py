@@ -41,11 +41,10 @@ STYLES = {
     "not_recommended": "bold red",
     "contraindicated": "bold red",
 }
-_DEFERRING = "deferring"
-_SIDES = {
+_PARTS = {
     "for": "For",
     "against": "Against",
-    _DEFERRING: "What it waits for",
+    "deferring": "What it waits for",
     "cautioning": "To weigh",
     "unresolved": "Not settled",
 }
@@ -153,8 +152,8 @@ class _Sheet:
         holding = [Text.assemble(findings[i].title, _ids([i])) for i in option.why_not if i in findings]
         yield from listed("Why not better", holding)
         idle = [f for f in option.criteria if _is_idle(f)]
-        for side, words in _SIDES.items():
-            yield from self._argument(words, [f for f in option.criteria if _side(f) == side and f not in idle])
+        for part, words in _PARTS.items():
+            yield from self._argument(words, [f for f in option.criteria if f.part == part and f not in idle])
         yield from listed("Looked at and not met", map(self._finding, idle))
         yield from listed("Plan", map(_item, option.plan))
         yield from listed("Dosing", map(_item, option.dosing))
@@ -269,10 +268,6 @@ def _caveat(finding: CriterionFinding) -> str:
         return ""
     source = "" if finding.confirmed in _READ else f" (source {finding.confirmed})"
     return f"{source} Contested: {finding.contested}" if finding.contested else source
-
-
-def _side(finding: CriterionFinding) -> str:
-    return _DEFERRING if finding.side == "cautioning" and finding.effect == "defers" else finding.side
 
 
 def _is_idle(finding: CriterionFinding) -> bool:

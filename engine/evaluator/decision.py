@@ -69,6 +69,11 @@ class CriterionFinding:
     is_reported: bool
     note: str = ""
 
+    @property
+    def part(self) -> str:
+        """The part of the argument in which it is shown: its side, but `deferring` for what an option waits for."""
+        return "deferring" if self.side == "cautioning" and self.effect == "defers" else self.side
+
 
 @dataclass(frozen=True, slots=True)
 class ShownItem:

@@ -11,7 +11,7 @@ from engine.page.render import Case, Entry, Group, Line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_SIDES = ("for", "against", "cautioning", "unresolved", "informing")
+_SIDES = ("for", "against", "deferring", "cautioning", "unresolved", "informing")
 _BARRING = frozenset({"contraindicates", "excludes", "advises_against"})
 
 
@@ -73,12 +73,12 @@ class Argument:
     @property
     def deferring(self) -> tuple[Entry, ...]:
         """What an option waits for."""
-        return tuple(e for e in self._of_side("cautioning") if e.finding.effect == "defers")
+        return tuple(self._of_side("deferring"))
 
     @property
     def cautioning(self) -> tuple[Entry, ...]:
         """What else is to be weighed or watched."""
-        return tuple(e for e in self._of_side("cautioning") if e.finding.effect != "defers")
+        return tuple(self._of_side("cautioning"))
 
     @property
     def not_ruled_out(self) -> tuple[Entry, ...]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LEDGER: Mapping[str, Words] = {
     "pro": {"for": "For"},
-    "con": {"against": "Against", "cautioning": "Cautioning"},
+    "con": {"against": "Against", "deferring": "What it waits for", "cautioning": "Cautioning"},
     "across": {"unresolved": "Unresolved", "informing": "For information"},
 }
 _SHOWN: Words = {"plan": "Plan", "dosing": "Dosing", "monitoring": "Monitoring and warnings", "notes": "Notes"}
@@ -138,7 +138,7 @@ class Option:
         placed = {e.anchor for e in self.not_met}
         placed |= {line.entry.anchor for _, lines in self.shown for line in lines if line.entry}
         for side, heading in sides.items():
-            found = [e for e in self.entries if e.finding.side == side and e.anchor not in placed]
+            found = [e for e in self.entries if e.finding.part == side and e.anchor not in placed]
             if found:
                 found.sort(key=lambda e: (not e.is_deciding, not e.finding.is_reported))
                 yield Group(side, heading, tuple(found))

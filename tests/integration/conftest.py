@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import threading
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +12,7 @@ import pytest
 
 from engine.pack.digest import write_lock
 from engine.pack.load import load_rules
+from tests.integration.server_process import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,19 +42,6 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def address(rules: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a running server, which keeps its decision log in a folder of its own."""
-    command = [sys.executable, "-m", "server", "--rules", str(rules), "--listen", "127.0.0.1:0", "--insecure"]
     home = tmp_path_factory.mktemp("server")
-    with subprocess.Popen(command, cwd=home, env=environment, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        said = []
-        for line in server.stderr:
-            said.append(line)
-            event = json.loads(line) if line.startswith("{") else {}
-            if event.get("event") == "serving":
-                break
-        else:
-            pytest.fail("".join(said))
-        threading.Thread(target=deque, args=(server.stderr, 0), daemon=True).start()
+    with serving("--rules", str(rules), "--insecure", home=home, environment=environment) as event:
         yield f"127.0.0.1:{event['port']}"
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(STOP_SECONDS) == 0

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from server.config import LogSettings
 from server.opening import open_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from engine.ledger.log import DecisionLog
@@ -23,6 +26,26 @@ if TYPE_CHECKING:
 START_SECONDS = 60
 STOP_SECONDS = 60
 """How long a start or an orderly stop may take on a machine that is busy."""
+
+
+@contextmanager
+def serving(*options: str, home: Path, environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Run a server with these options until it is no longer needed; give what it says of itself once it serves."""
+    command = [sys.executable, "-m", "server", "--listen", "127.0.0.1:0", *options]
+    with subprocess.Popen(command, cwd=home, env=dict(environment), stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        said = []
+        for line in server.stderr:
+            said.append(line)
+            event: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "serving":
+                break
+        else:
+            pytest.fail("".join(said))
+        threading.Thread(target=deque, args=(server.stderr, 0), daemon=True).start()
+        yield event
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(STOP_SECONDS) == 0
 
 
 class ServerProcess:

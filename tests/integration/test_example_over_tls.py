@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.integration.server_process import serving
 from tests.unit.certificates import make_certificate
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENT = str(EXAMPLES / "patients" / "01-clear-yes.json")
 ISSUER, AUDIENCE = "https://issuer.example.org", "eligibility"
-STOP_SECONDS = 30
 TAMPERED = 3
 
 
@@ -69,24 +66,12 @@ def secured(
     home = tmp_path_factory.mktemp("secured")
     own = make_certificate(home, "server")
     known, credentials = request.param(home)
-    command = (
-        *(sys.executable, "-m", "server", "--rules", str(rules), "--listen", "127.0.0.1:0", "--engines", "interpret"),
+    options = (
+        *("--rules", str(rules), "--engines", "interpret"),
         *("--tls-cert", str(own.certificate), "--tls-key", str(own.key), *known),
     )
-    with subprocess.Popen(command, cwd=home, env=environment, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        said = []
-        for line in server.stderr:
-            said.append(line)
-            event = json.loads(line) if line.startswith("{") else {}
-            if event.get("event") == "serving":
-                break
-        else:
-            pytest.fail("".join(said))
-        threading.Thread(target=deque, args=(server.stderr, 0), daemon=True).start()
+    with serving(*options, home=home, environment=environment) as event:
         yield Secured(f"localhost:{event['port']}", str(own.certificate), credentials, event["log_vkey"])
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(STOP_SECONDS) == 0
 
 
 def run(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:

@@ -15,16 +15,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def settings_in(folder: Path) -> LogSettings:
+    """Place log, keys and signer in one folder."""
+    return LogSettings(
+        log=f"sqlite:{folder}/log.db",
+        keys=f"sqlite:{folder}/keys.db",
+        wrapping_key=f"{folder}/wrapping.key",
+        signer=f"{folder}/state",
+        signing_key=f"{folder}/signing.key",
+    )
+
+
 @pytest.fixture
 def first(tmp_path: Path) -> LogSettings:
     """Start a server once; it decides nothing."""
-    settings = LogSettings(
-        log=f"sqlite:{tmp_path}/log.db",
-        keys=f"sqlite:{tmp_path}/keys.db",
-        wrapping_key=f"{tmp_path}/wrapping.key",
-        signer=f"{tmp_path}/state",
-        signing_key=f"{tmp_path}/signing.key",
-    )
+    settings = settings_in(tmp_path)
     open_ledger(settings).close()
     return settings
 
@@ -45,14 +50,7 @@ def test_a_server_without_the_wrapping_key_makes_none(first: LogSettings, tmp_pa
 def test_a_server_with_another_wrapping_key_is_refused_at_the_start(first: LogSettings, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    strangers = replace(
-        first,
-        log=f"sqlite:{other}/log.db",
-        keys=f"sqlite:{other}/keys.db",
-        wrapping_key=f"{other}/wrapping.key",
-        signer=f"{other}/state",
-        signing_key=f"{other}/signing.key",
-    )
+    strangers = settings_in(other)
     open_ledger(strangers).close()
 
     with pytest.raises(SettingsError, match=r"other/wrapping\.key` does not open what --keys holds"):

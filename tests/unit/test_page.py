@@ -217,6 +217,17 @@ def test_without_an_emergency_nothing_alarms_and_a_low_level_proves_nothing(date
     assert "does not show that the patient is safe" in text
 
 
+def test_what_an_option_waits_for_has_a_heading_of_its_own(emergency: Decision) -> None:
+    option = emergency.options[0]
+    like = replace(option.criteria[0], side="cautioning", truth="met")
+    weighed = replace(like, id="X-2", effect="cautions", title="WEIGHED")
+    waits = replace(like, id="X-1", effect="defers", title="WAITS")
+    text = read(("A", replace(emergency, options=(replace(option, criteria=(weighed, waits)),)))).text
+
+    places = [text.index(words) for words in ("What it waits for", "WAITS", "Cautioning", "WEIGHED")]
+    assert places == sorted(places)
+
+
 def test_options_follow_the_order_of_the_decision(emergency: Decision) -> None:
     for order in (emergency.option_order, emergency.option_order[::-1]):
         text = read(("A", replace(emergency, option_order=order))).text
