@@ -55,7 +55,7 @@ def main(*, rules: Path, rounds: int, patients: int, is_wired: bool, wire_rounds
         try:
             measured = wire.measure(rules, wire_rounds, wire_seconds)
         except (FileNotFoundError, RuntimeError) as error:
-            tell(f"the wire: not measured, {error}")
+            sys.exit(f"the wire cannot be measured, nothing is written: {error}")
     found = report.Report(
         command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
         rounds=rounds,

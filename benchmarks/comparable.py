@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,13 @@ from engine.compiler import form
 from engine.compiler.levels import LEVELS, STATUS_OF_LEVEL, level_of
 from engine.compiler.packset import PackSet, in_force
 from engine.compiler.stages import compile_packs
+from engine.pack.book import Pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from engine.compiler.form import Expression
-    from engine.pack.book import RuleBook
+    from engine.pack.book import Contents, RuleBook
     from engine.pack.model import Criterion
 
 JURISDICTION = "US"
@@ -87,8 +89,13 @@ def without_advice(book: RuleBook) -> RuleBook:
     for name, pack in book.packs.items():
         criteria = {n: c for n, c in pack.criteria.items() if keeps(c)}
         options = pack.options and pack.options.model_copy(update={"also_ask": ()})
-        packs[name] = replace(pack, criteria=criteria, referrals=[], options=options)
+        contents = replace(pack.contents, criteria=criteria, referrals=[], options=options)
+        packs[name] = Pack(pack.header, pack.digest, pack.files, pack.place, partial(_as_it_is, contents))
     return replace(book, packs=packs)
+
+
+def _as_it_is(contents: Contents) -> Contents:
+    return contents
 
 
 def comparable(book: RuleBook) -> tuple[PackSet, RuleSet]:

@@ -17,6 +17,7 @@ import tarfile
 import time
 import tracemalloc
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,8 +110,7 @@ def main() -> None:
             return read(value, terminology=terminology, definitions=book.facts, as_of=AS_OF)
 
         rounds = [
-            (spent(lambda c=content: json.loads(c)), spent(lambda c=content: parse(c)), spent(reading))
-            for _ in range(ROUNDS)
+            (spent(partial(json.loads, content)), spent(partial(parse, content)), spent(reading)) for _ in range(ROUNDS)
         ]
         loads, parsed, walked = (statistics.median(each) for each in zip(*rounds, strict=True))
         ratio = statistics.median(walk / load for load, _, walk in rounds)

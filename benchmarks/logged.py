@@ -47,13 +47,13 @@ class Nothing:
 
 def serve(arguments: list[str]) -> int:
     """Run a server that keeps nothing, with the settings of a real one."""
-    import server.app  # noqa: PLC0415 - as above
+    from server import app  # noqa: PLC0415 - as above
     from server.__main__ import main as run  # noqa: PLC0415 - as above
 
     def keep_nothing(_log: DecisionLog, *_: object) -> Nothing:
         return Nothing()
 
-    server.app.LogRecorder = keep_nothing  # type: ignore[assignment,misc]
+    app.LogRecorder = keep_nothing  # type: ignore[assignment,attr-defined]
     return run(arguments)
 
 

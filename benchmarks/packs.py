@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,9 +92,9 @@ def main(*, rounds: int, patients: int) -> None:
                     evaluator.evaluate(facts, JURISDICTION, None, facts.as_of)
                 return (time.process_time() - before) * 1e3 / len(drawn)
 
-            measures["load and compile"][name] = lambda rules=rules: load_ms(rules)
+            measures["load and compile"][name] = partial(load_ms, rules)
             measures["one decision"][name] = decide_ms
-            measures["a run"][name] = lambda rules=rules: run_ms(rules)
+            measures["a run"][name] = partial(run_ms, rules)
         click.echo(
             f"{'ms of processor time':20} {'US alone':>12} {'all packs':>12} {'ratio':>8}  (median; ratios in turn)"
         )

@@ -60,7 +60,7 @@ def start(stack: ExitStack, command: list[str], environment: Mapping[str, str], 
 def _stop(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGTERM)
     if process.wait(60) != 0:
-        click.echo(f"{process.args[2]} ended with {process.returncode}")  # type: ignore[index]
+        click.echo(f"a server ended with {process.returncode}")
 
 
 def load(address: str, request: Path, callers: int, seconds: int, found: list[dict[str, float]]) -> None:

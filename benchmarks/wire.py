@@ -125,13 +125,15 @@ def _served(arguments: list[str]) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [sys.executable, "-m", *(a or address for a in arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - our own
-    try:
-        _wait(process, address)
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with TemporaryDirectory(prefix="wire") as home:  # for the log of each server
+        process = subprocess.Popen(command, cwd=home, env=environment, stderr=subprocess.DEVNULL)  # noqa: S603 - our own
+        try:
+            _wait(process, address)
+            yield address
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], address: str) -> None:
@@ -157,7 +159,7 @@ def _start_time(rules: Path, name: str) -> float:
 
 def _call(address: str, request: bytes) -> bytes:
     with grpc.insecure_channel(address) as channel:
-        answer: bytes = channel.unary_unary(METHOD)(request, timeout=30)
+        answer: bytes = channel.unary_unary(METHOD, None, None)(request, timeout=30)
         return answer
 
 
