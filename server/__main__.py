@@ -1,4 +1,4 @@
-"""`eligibility-server`: starts the server, reloads its rules on SIGHUP, drains on SIGTERM and SIGINT.
+"""`eligibility-server`: starts the server, reloads its rules and clients on SIGHUP, drains on SIGTERM and SIGINT.
 
 Exit code 0 after an orderly stop, 1 when rules or decision log cannot be used, 2 when a setting cannot, 3 when the
 decision log is not what was logged.
@@ -91,6 +91,7 @@ def _serve(server: Server) -> None:
 
 
 def _reload(server: Server) -> None:
+    server.reload_clients()
     try:
         server.reload()
     except (RulePackError, LedgerError):

@@ -27,6 +27,7 @@ from server.cds_hooks.application import Surroundings
 from server.cds_hooks.clinician import ClinicianPage
 from server.cds_hooks.face import Face
 from server.cds_hooks.words import load_words
+from server.certificate import Certificate
 from server.config import MIB, Settings, SettingsError, split_address
 from server.contract import file_descriptor_set
 from server.deciding import Decider
@@ -111,6 +112,7 @@ class Server:
         self._audits = Pool(LOG_THREADS, "log")
         self._replays = Pool(REPLAY_THREADS, "replay")
         self._health = Health(SERVICES, self._control)
+        self._certificate = _certificate(settings)
         self._tracing = _tracing() if settings.tracing else None
         self.ledger = open_ledger(settings, on_alarm=self._tell_alarm, on_stop=self._tell_stop, notice=self._notice)
         self._ended = threading.Event()
@@ -127,6 +129,8 @@ class Server:
         schema = Blob(BlobKind.SCHEMA, file_descriptor_set(), "contract")
         self.ledger.register([build, schema])
         self.metrics.follow(self.ledger)
+        if self._certificate is not None:
+            self.metrics.follow_certificate(self._certificate)
         self._rules = RulesInForce(lambda: self._register(load_all(self._settings)))
 
         def digests(rules: LoadedRules) -> Digests:
@@ -185,6 +189,7 @@ class Server:
                 monotonic=time.monotonic,
             ),
             page=ClinicianPage(self._book, words, self.ledger.origin),
+            certificate=self._certificate,
             words=words,
             dictionary=book.dictionary,
             jurisdictions=book.jurisdictions,
@@ -262,6 +267,17 @@ class Server:
         self._log.info("rule packs in force", before=before, rules=after)
         return before, after
 
+    def reload_clients(self) -> None:
+        """Read `--cds-clients` again; where it cannot be used, those before stay trusted and the log tells of it."""
+        if self._face is None:
+            return
+        try:
+            self._face.reload_clients()
+        except SettingsError as error:
+            self._log.error("clients refused", meaning="those before stay trusted", fault=str(error))
+        else:
+            self._log.info("clients read again")
+
     def stop(self, grace: float | None = None) -> None:
         """Stop: tell health, take in nothing new, let calls in work end within `grace` seconds, let go of all."""
         self._health.drain()
@@ -321,11 +337,11 @@ class Server:
     def _bind(self) -> int:
         settings = self._settings
         try:
-            if settings.insecure:
+            if self._certificate is None:
                 return self._grpc.add_insecure_port(settings.listen)
-            return self._grpc.add_secure_port(settings.listen, _credentials(settings))
-        except (RuntimeError, OSError, ValueError):
-            message = f"--listen: `{settings.listen}` cannot be served; it is in use, or the TLS files cannot be read"
+            return self._grpc.add_secure_port(settings.listen, _credentials(self._certificate, settings))
+        except (RuntimeError, ValueError):
+            message = f"--listen: `{settings.listen}` cannot be served; it is in use, or the TLS files cannot be used"
             raise SettingsError(message) from None
 
     def _refuse(self, _method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Behavior | None:
@@ -384,15 +400,27 @@ class Server:
             told("decision log verified", entries=findings.tree_size, faults=faults)
 
     def _watch(self) -> None:
-        """Let health follow the log: alarms that come, and alarms that go."""
+        """Let health follow the log, whose alarms come and go, and the certificate its files."""
         known: tuple[str, ...] = ()
         while not self._ended.wait(WATCH_SECONDS):
+            self._renew_certificate()
             alarms = self.ledger.alarms()
             # Told each time: an alarm may have come, and gone again, since the last look.
             self._health.tell(LEDGER, is_serving=not alarms)
             if alarms != known:
                 self._log.info("decision log", alarms=list(alarms))
             known = alarms
+
+    def _renew_certificate(self) -> None:
+        if self._certificate is None:
+            return
+        try:
+            is_new = self._certificate.renew()
+        except SettingsError as error:
+            self._log.error("certificate refused", meaning="the one before stays in use", fault=str(error))
+            return
+        if is_new:
+            self._log.info("certificate read again", not_after=self._certificate.not_after.isoformat())
 
 
 def create_server(
@@ -422,16 +450,25 @@ def create_server(
     return server, server.port
 
 
-def _credentials(settings: Settings) -> grpc.ServerCredentials:
+def _certificate(settings: Settings) -> Certificate | None:
+    """Read the server's certificate; None without TLS. Raises: SettingsError."""
+    if settings.insecure:
+        return None
     if settings.tls_key is None or settings.tls_cert is None:
         message = "--tls-cert: needed together with --tls-key"
         raise SettingsError(message)
-    pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+    return Certificate(settings.tls_cert, settings.tls_key)
+
+
+def _credentials(certificate: Certificate, settings: Settings) -> grpc.ServerCredentials:
     if settings.client_ca is None:
-        return grpc.ssl_server_credentials([pair])
-    return grpc.ssl_server_credentials(
-        [pair], root_certificates=settings.client_ca.read_bytes(), require_client_auth=not settings.jwks
-    )
+        return certificate.credentials(None, is_client_asked=False)
+    try:
+        client_ca = settings.client_ca.read_bytes()
+    except OSError as error:
+        message = f"--client-ca: cannot be read: {error.strerror}"
+        raise SettingsError(message) from None
+    return certificate.credentials(client_ca, is_client_asked=not settings.jwks)
 
 
 def _tracing() -> Tracing:

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
     from engine.facts import Dictionary
     from server.cds_hooks.application import Surroundings
+    from server.cds_hooks.clients import Client
     from server.cds_hooks.desk import Desk
     from server.cds_hooks.page import Page
     from server.cds_hooks.words import Words
+    from server.certificate import Certificate
     from server.config import Settings
 
 _START_SECONDS = 10.0
@@ -51,12 +53,16 @@ class Face:
         *,
         desk: Desk,
         page: Page,
+        certificate: Certificate | None,
         words: Words,
         dictionary: Dictionary,
         jurisdictions: Collection[str],
         around: Surroundings,
     ) -> None:
-        """Build everything and bind the port; `jurisdictions` are those that packs serve. Raises: SettingsError."""
+        """Build everything and bind the port; `jurisdictions` are those that packs serve. Raises: SettingsError.
+
+        `certificate` is None without TLS.
+        """
         self._settings = settings
         self._desk = desk
         self._jurisdictions = jurisdictions
@@ -68,6 +74,9 @@ class Face:
         url = settings.cds_url.rstrip("/")
         base = urlsplit(url).path
         threads = Threads(self._pool, settings.cds_max_concurrent)
+        self._trust = Trust(
+            self._clients(), settings.cds_algorithms, self._outside, self._around.monotonic, self._around.now
+        )
         links = Links(around.monotonic)
         services = Services(
             url=url,
@@ -75,7 +84,7 @@ class Face:
             words=words,
             dictionary=dictionary,
             deck=Deck(words, dictionary.by_name()),
-            trust=self._trust(),
+            trust=self._trust,
             links=links,
             quiet=Quiet(settings.cds_quiet, around.monotonic),
             outside=self._outside,
@@ -97,6 +106,8 @@ class Face:
         )
         application = Application(base, settings.cds_max_concurrent, words, around)
         config = self._config(application.build(services, pages, settings.cds_origins, self._lifespan))
+        if certificate is not None and config.ssl is not None:
+            certificate.keep(config.ssl)
         self._server = uvicorn.Server(config)
         self._socket = self._bind()
         self._thread = threading.Thread(target=self._run, name="cds-hooks", daemon=True)
@@ -112,6 +123,10 @@ class Face:
         if not self._started.wait(_START_SECONDS):
             message = "--cds-listen: the HTTP server did not start"
             raise SettingsError(message)
+
+    def reload_clients(self) -> None:
+        """Read the file of clients and their keys again. Raises: SettingsError, and those before stay trusted."""
+        self._trust.trust(self._clients())
 
     def stop(self, grace: float) -> None:
         """Take in nothing new, let calls in work end within `grace` seconds, let go of all."""
@@ -131,7 +146,7 @@ class Face:
         yield
         await self._outside.close()
 
-    def _trust(self) -> Trust:
+    def _clients(self) -> tuple[Client, ...]:
         settings = self._settings
         if settings.cds_clients is None:
             message = "--cds-clients: needed with --cds-listen; nobody could call"
@@ -151,7 +166,7 @@ class Face:
         if any(client.certificate for client in clients) and settings.client_ca is None:
             message = "--cds-clients: a client with `certificate` needs --client-ca"
             raise SettingsError(message)
-        return Trust(clients, settings.cds_algorithms, self._outside, self._around.monotonic, self._around.now)
+        return clients
 
     def _config(self, application: ASGIApp) -> uvicorn.Config:
         settings = self._settings

@@ -7,6 +7,7 @@ clients; RFC 8725 (JSON Web Token Best Current Practices).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 import jwt
@@ -71,6 +72,15 @@ class Replays:
         self._until[token_id] = until
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The clients that are trusted, by what shows who calls."""
+
+    by_issuer: Mapping[str, Client]
+    by_certificate: Mapping[str, Client]
+    keys: Mapping[str, ClientKeys]
+
+
 class Trust:
     """Finds the client of a call. `now` gives seconds since 1970, `algorithms` are the signatures that are taken."""
 
@@ -82,11 +92,23 @@ class Trust:
         monotonic: Callable[[], float],
         now: Callable[[], float],
     ) -> None:
-        self._by_issuer = {client.issuer: client for client in clients if client.issuer}
-        self._by_certificate = {client.certificate: client for client in clients if client.certificate}
-        self._keys = {client.issuer: ClientKeys(client, outside, monotonic) for client in self._by_issuer.values()}
-        self._replays = {issuer: Replays(now) for issuer in self._by_issuer}
+        self._outside = outside
+        self._monotonic = monotonic
+        self._now = now
         self._algorithms = list(algorithms)
+        self._replays: dict[str, Replays] = {}
+        self.trust(clients)
+
+    def trust(self, clients: Sequence[Client]) -> None:
+        """Trust these clients and no others from now on, by their keys as they are now; taken tokens stay taken."""
+        by_issuer = {client.issuer: client for client in clients if client.issuer}
+        for issuer in by_issuer:
+            self._replays.setdefault(issuer, Replays(self._now))
+        self._known = _Known(
+            by_issuer,
+            {client.certificate: client for client in clients if client.certificate},
+            {issuer: ClientKeys(client, self._outside, self._monotonic) for issuer, client in by_issuer.items()},
+        )
 
     async def client_of(self, headers: Sequence[str], certificate_names: Sequence[str], url: str) -> tuple[Client, str]:
         """Give the client of a call and how that was shown, `token` or `certificate`.
@@ -104,9 +126,10 @@ class Trust:
         """
         if headers:
             return await self._from_token(headers, url), "token"
+        known = self._known.by_certificate
         for name in certificate_names:
-            if name in self._by_certificate:
-                return self._by_certificate[name], "certificate"
+            if name in known:
+                return known[name], "certificate"
         raise unauthenticated("nothing-came")
 
     async def _from_token(self, headers: Sequence[str], url: str) -> Client:
@@ -122,12 +145,13 @@ class Trust:
         algorithm, key_id = header.get("alg"), header.get("kid")
         if algorithm not in self._algorithms:
             raise unauthenticated("algorithm")
-        client = self._by_issuer.get(issuer) if isinstance(issuer, str) else None
+        known = self._known
+        client = known.by_issuer.get(issuer) if isinstance(issuer, str) else None
         if client is None:
             raise unauthenticated("issuer")
         if header.get("jku", client.jku) != client.jku:
             raise unauthenticated("key-address")
-        keys = self._keys[client.issuer]
+        keys = known.keys[client.issuer]
         key = await keys.find(key_id, algorithm) if isinstance(key_id, str) else None
         if key is None:
             raise unauthenticated("key")

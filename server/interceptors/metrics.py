@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import grpc
 
     from engine.ledger.log import DecisionLog
+    from server.certificate import Certificate
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -57,6 +58,18 @@ class Metrics:
         }
         for name, (text, read) in shown.items():
             Gauge(name, text, registry=self.registry).set_function(read)
+
+    def follow_certificate(self, certificate: Certificate) -> None:
+        """Show until when the server's certificate is valid."""
+
+        def not_after() -> float:
+            return certificate.not_after.timestamp()
+
+        Gauge(
+            "eligibility_certificate_not_after_seconds",
+            "When the certificate that is shown expires, in seconds since 1970.",
+            registry=self.registry,
+        ).set_function(not_after)
 
     @contextmanager
     def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:

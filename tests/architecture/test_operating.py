@@ -69,5 +69,6 @@ def test_every_metric_stands_by_the_name_that_is_scraped() -> None:
     scraped = prometheus_client.generate_latest(Metrics().registry).decode()
     names = re.findall(r"^# TYPE (\w+) (?:counter|histogram)$", scraped, flags=re.MULTILINE)
     names += ["eligibility_calls_in_work", "eligibility_log_alarms", "eligibility_log_written"]
+    names += ["eligibility_certificate_not_after_seconds"]
 
     assert not [name for name in names if f"`{name}" not in OPERATING]

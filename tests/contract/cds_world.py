@@ -29,6 +29,7 @@ from server.cds_hooks.clinician import ClinicianPage
 from server.cds_hooks.desk import Opened, Shown
 from server.cds_hooks.face import Face
 from server.cds_hooks.words import Words, load_words
+from server.certificate import Certificate
 from server.config import Settings
 from server.interceptors.metrics import Metrics
 from server.log_format import make_log
@@ -218,6 +219,7 @@ class World:
     http: httpx.Client
     log: io.StringIO
     metrics: Metrics
+    certificate: Certificate | None = None
 
     def call(self, service: str, body: object, *, token: str | None = None, **headers: str) -> httpx.Response:
         """Call a service with a fresh token, or the one that is given."""
@@ -272,11 +274,14 @@ def serving(
         is_serving=lambda: True,
         on_unexpected=lambda place: make_log(log).error("unexpected", place=place),
     )
+    chain, key = settings.tls_cert, settings.tls_key
+    certificate = Certificate(chain, key) if chain and key else None
     page = ClinicianPage(lambda: book, words(), "test.example.org/log")
     face = Face(
         settings,
         desk=desk,
         page=page,
+        certificate=certificate,
         words=words(),
         dictionary=book.dictionary,
         jurisdictions=book.jurisdictions,
@@ -285,7 +290,7 @@ def serving(
     face.start()
     try:
         with httpx.Client(base_url=f"{scheme}://localhost:{face.port}", verify=verify, timeout=30) as http:
-            yield World(face, desk, site, http, log, metrics)
+            yield World(face, desk, site, http, log, metrics, certificate)
     finally:
         desk.may_go.set()
         face.stop(2)

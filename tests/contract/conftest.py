@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -233,6 +234,13 @@ class Running:
     def evaluate(self, request: Message | bytes, **options: Any) -> service_pb2.EvaluateResponse:  # noqa: ANN401 - as above
         """Call Evaluate."""
         return service_pb2.EvaluateResponse.FromString(self.call(EVALUATE, request, **options))
+
+    def wait_for(self, event: str) -> None:
+        """Wait until the server has logged an event."""
+        ends = time.monotonic() + 30
+        while f'"event": "{event}"' not in self.log.getvalue():
+            assert time.monotonic() < ends, self.log.getvalue()
+            time.sleep(0.05)
 
     def health(self, entry: str) -> str:
         """Name the state of a health entry."""

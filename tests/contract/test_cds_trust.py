@@ -18,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from server.config import SettingsError
 from tests.contract.cds_world import ISSUER, PUBLIC, Site, World, serving, view
 from tests.unit.certificates import make_certificate
 
@@ -274,3 +275,50 @@ def test_a_client_certificate_is_an_alternative_over_tls(tmp_path: Path) -> None
         with pytest.raises(httpx.HTTPError):
             httpx.post(address.replace("https:", "http:"), json=view())
     assert made.lines()[-2]["proof"] == "certificate"
+
+
+def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path) -> None:
+    own, renewed = make_certificate(tmp_path, "server"), make_certificate(tmp_path, "renewed")
+    trusting = {name: ssl.create_default_context(cafile=str(name)) for name in (own.certificate, renewed.certificate)}
+    shown = tmp_path / "shown.crt", tmp_path / "shown.key"
+    for file, content in zip(shown, (own.certificate, own.key), strict=True):
+        file.write_bytes(content.read_bytes())
+    with serving(tmp_path, scheme="https", insecure=False, tls_cert=shown[0], tls_key=shown[1]) as made:
+        assert made.certificate is not None
+        address = f"https://localhost:{made.face.port}/te/cds-services"
+        assert httpx.get(address, verify=trusting[own.certificate]).status_code == 200
+        for file, content in zip(shown, (renewed.certificate, renewed.key), strict=True):
+            file.write_bytes(content.read_bytes())
+        assert made.certificate.renew()
+        assert httpx.get(address, verify=trusting[renewed.certificate]).status_code == 200
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            httpx.get(address, verify=trusting[own.certificate])
+
+
+def test_clients_are_read_again(tmp_path: Path) -> None:
+    clients = tmp_path / "clients.json"
+    with serving(tmp_path, cds_quiet=0.0) as made:
+        taken = made.site.token(VIEW)
+        assert made.call("view", view(), token=taken).status_code == 200
+        listed = json.loads(clients.read_text())
+        clients.write_text(json.dumps({"clients": [{**listed["clients"][0], "issuer": "https://other.example.org"}]}))
+        assert made.call("view", view()).status_code == 200, "nobody has asked for it yet"
+        made.face.reload_clients()
+        assert made.call("view", view()).status_code == 401, "it is listed no longer"
+        clients.write_text("{")
+        with pytest.raises(SettingsError, match="--cds-clients: it cannot be read as JSON"):
+            made.face.reload_clients()
+        assert made.call("view", view()).status_code == 401, "what could not be read changed nothing"
+        clients.write_text(json.dumps(listed))
+        made.face.reload_clients()
+        assert made.call("view", view()).status_code == 200
+        assert made.call("view", view(), token=taken).status_code == 401, "a token that was taken stays taken"
+
+
+def test_a_key_that_was_withdrawn_lets_nobody_in_once_clients_are_read_again(tmp_path: Path) -> None:
+    with serving(tmp_path, cds_quiet=0.0) as made:
+        assert made.call("view", view()).status_code == 200
+        other = Site()
+        (tmp_path / "keys.json").write_text(json.dumps(other.keys()))
+        made.face.reload_clients()
+        assert made.call("view", view()).status_code == 401

@@ -20,7 +20,7 @@ from server.desk import LocalDesk
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.rules_in_force import LoadedRules, rules_digest
-from tests.contract.cds_world import PATIENT, PUBLIC, RULES, Site, draft, order, view
+from tests.contract.cds_world import ISSUER, PATIENT, PUBLIC, RULES, Site, draft, order, view
 from tests.repository import repository_rules
 
 if TYPE_CHECKING:
@@ -271,3 +271,19 @@ def test_a_page_of_somebody_who_was_erased_is_closed(ehr: Ehr) -> None:
     closed = ehr.http.get(path)
     assert closed.status_code != 200
     assert "sertraline" not in closed.text.lower()
+
+
+def test_clients_are_read_again_when_the_server_is_told(ehr: Ehr, tmp_path: Path) -> None:
+    clients = tmp_path / "clients.json"
+    listed = clients.read_text()
+    clients.write_text("{}")
+    ehr.running.server.reload_clients()
+    assert '"event": "clients refused"' in ehr.running.log.getvalue()
+    assert ehr.call("view", {**view(), "prefetch": record()})
+    clients.write_text(listed.replace('"US"', '"ATLANTIS"'))
+    ehr.running.server.reload_clients()
+    assert "no pack serves `ATLANTIS`" in ehr.running.log.getvalue()
+    clients.write_text(listed.replace(ISSUER, "https://other.example.org"))
+    ehr.running.server.reload_clients()
+    assert '"event": "clients read again"' in ehr.running.log.getvalue()
+    assert ehr.post("/cds-services/treatment-eligibility-view", view()).status_code == 401

@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 from server.pb.eligibility.v1 import rule_pack_service_pb2 as packs_pb2
@@ -307,3 +308,47 @@ def test_keys_that_cannot_be_read_make_the_server_unavailable_not_open(  # noqa:
         grpc.StatusCode.UNAVAILABLE,
         "KEYS_UNAVAILABLE",
     )
+
+
+def test_a_renewed_certificate_is_shown_to_new_connections(
+    serve: Serve, authority: Authority, issuer: Issuer, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path, "other")
+    old, renewed = (each.issue("localhost", x509.DNSName("localhost")) for each in (authority, other))
+    shown = tmp_path / "shown.crt", tmp_path / "shown.key"
+    for file, content in zip(shown, old, strict=True):
+        file.write_bytes(content.read_bytes())
+    server = serve(
+        credentials=grpc.ssl_channel_credentials(authority.path.read_bytes()),
+        insecure=False,
+        tls_cert=shown[0],
+        tls_key=shown[1],
+        jwks=str(issuer.path),
+        jwt_issuer=ISSUER,
+        jwt_audience=AUDIENCE,
+    )
+
+    def is_trusting(roots: Authority) -> bool:
+        credentials = grpc.ssl_channel_credentials(roots.path.read_bytes())
+        with grpc.secure_channel(f"localhost:{server.port}", credentials) as channel:
+            try:
+                health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+            except grpc.RpcError as error:
+                return error.code() is not grpc.StatusCode.UNAVAILABLE
+            return True
+
+    def expires_in() -> float:
+        told = server.server.metrics.registry.get_sample_value("eligibility_certificate_not_after_seconds")
+        assert told is not None
+        return told - time.time()
+
+    assert is_trusting(authority)
+    assert not is_trusting(other)
+    assert 0 < expires_in() < 10 * 24 * 3600
+    shown[0].write_bytes(renewed[0].read_bytes())
+    server.wait_for("certificate refused")
+    assert is_trusting(authority), "a chain whose key is not there yet is not taken"
+    shown[1].write_bytes(renewed[1].read_bytes())
+    server.wait_for("certificate read again")
+    assert is_trusting(other)
+    assert not is_trusting(authority)
