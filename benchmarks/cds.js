@@ -1,8 +1,9 @@
 // Calls a CDS Hooks service over and over, each call with a token of its own.
 //
-//   k6 run -e URL=http://127.0.0.1:8080/te/... -e BODY=body.json -e TOKENS=tokens.json -e CALLERS=8 -e CALLS=800 -e PAUSE=0 benchmarks/cds.js
+//   k6 run -e URL=http://127.0.0.1:8080/te/... -e BODY=body.json -e TOKENS=tokens.json -e CALLERS=8 -e CALLS=800 -e PAUSE=0 -e ROUND=0 benchmarks/cds.js
 //
-// After each call a caller pauses for PAUSE seconds, give or take half of that.
+// Each call has a hook instance of its own, also among those of other rounds: a repeated call would be answered from
+// the log. After each call a caller pauses for PAUSE seconds, give or take half of that.
 // The summary comes as JSON on standard output: calls a second, and times of a call in milliseconds.
 
 import { sleep } from "k6";
@@ -25,7 +26,7 @@ export const options = {
 
 export default function () {
   const number = exec.scenario.iterationInTest;
-  const hook = body.replace("HOOK-INSTANCE", `00000000-0000-4000-8000-${String(number).padStart(12, "0")}`);
+  const hook = body.replace("HOOK-INSTANCE", `${__ENV.ROUND.padStart(8, "0")}-0000-4000-8000-${String(number).padStart(12, "0")}`);
   const headers = { "content-type": "application/json", authorization: `Bearer ${tokens[number]}` };
   if (http.post(__ENV.URL, hook, { headers }).status !== 200) {
     refused.add(1);

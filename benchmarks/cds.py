@@ -102,11 +102,11 @@ def main(*, callers: int, calls: int, rounds: int, pause: float) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cds")))
         address = start(stack, folder, key)
-        for kind in [*found] * rounds:
+        for turn, kind in enumerate([*found] * rounds):
             (folder / "body.json").write_text(json.dumps(body(is_depressed=kind == "a depression")))
             (folder / "tokens.json").write_text(json.dumps(tokens(key, calls)))
             given = {"URL": address + SERVICE, "BODY": folder / "body.json", "TOKENS": folder / "tokens.json"}
-            given |= {"CALLERS": callers, "CALLS": calls, "PAUSE": pause}
+            given |= {"CALLERS": callers, "CALLS": calls, "PAUSE": pause, "ROUND": turn}
             words = [word for name, value in given.items() for word in ("-e", f"{name}={value}")]
             ran = subprocess.run([binary, "run", "--quiet", *words, str(LOAD)], capture_output=True, check=True)  # noqa: S603 - k6
             found[kind].append(json.loads(ran.stdout))
