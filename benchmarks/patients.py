@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.compiler.packset import PackSet
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.pack.book import RuleBook
 
 AS_OF = date(2025, 6, 2)

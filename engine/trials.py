@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engine.facts import FactDefinition, PatientFacts, TrialRecord
+    from engine.dictionary import FactDefinition
+    from engine.facts import PatientFacts, TrialRecord
 
 EPISODE_START = "episode_start_date"
 """The fact by which ended trials are placed in the episode."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.fhir.reading import Issue, Reading, Sourced
     from engine.fhir.terminology import Terminology
     from engine.pack.book import RuleBook

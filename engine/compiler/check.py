@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from decimal import Decimal
 
+    from engine.dictionary import FactDefinition
     from engine.errors import Diagnostic
-    from engine.facts import FactDefinition
     from engine.pack.book import Located
     from engine.pack.model import Parameter
     from engine.pack.source import Path

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from datetime import date
     from decimal import Decimal
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.pack.book import Located, Pack, RuleBook
 
 

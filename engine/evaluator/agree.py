@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from engine.compiler import form
     from engine.compiler.packset import PackSet
-    from engine.facts import FactDefinition, PatientFacts
+    from engine.dictionary import FactDefinition
+    from engine.facts import PatientFacts
     from engine.pack.book import RuleBook
 
 Mode: TypeAlias = Literal["both", "interpret"]

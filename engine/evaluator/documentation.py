@@ -20,9 +20,10 @@ from engine.trials import EPISODE_START
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from engine.dictionary import FactDefinition
     from engine.evaluator.account import Account
     from engine.evaluator.decision import DocumentationState, UnusableInput
-    from engine.facts import FactDefinition, TrialRecord
+    from engine.facts import TrialRecord
 
 """Effects of the rows whose facts a payer asks for; what the clinical status alone decides is no question of paper."""
 

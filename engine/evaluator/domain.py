@@ -13,7 +13,7 @@ from engine.compiler.leaves import leaves, region_starts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from engine.facts import Observed, PatientFacts, TrialRecord, Unusable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from engine.dictionary import FactDefinition, Typed
     from engine.evaluator.decision import Citation, CriterionFinding, Decision, FactRead
-    from engine.facts import FactDefinition, Typed
 
 
 def encode_decision(decision: Decision) -> bytes:

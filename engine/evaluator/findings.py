@@ -13,9 +13,9 @@ from engine.truth import word
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from engine.dictionary import Typed
     from engine.evaluator.account import Account
     from engine.evaluator.questions import Questions
-    from engine.facts import Typed
     from engine.pack.model import Criterion
     from engine.truth import Truth
 

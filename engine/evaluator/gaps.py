@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
+    from engine.dictionary import FactDefinition
     from engine.errors import Diagnostic
     from engine.evaluator.rehearse import Outcome
-    from engine.facts import FactDefinition
     from engine.pack.book import Located, RuleBook
     from engine.pack.model import Criterion
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.compiler.packset import PackSet
-    from engine.facts import PatientFacts, Typed
+    from engine.dictionary import Typed
+    from engine.facts import PatientFacts
     from engine.pack.book import RuleBook
 
 

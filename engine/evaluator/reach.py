@@ -17,7 +17,7 @@ from engine.evaluator.variables import OpenCount
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from engine.facts import Constraint, FactDefinition
+    from engine.dictionary import Constraint, FactDefinition
     from engine.truth import Truth
 
 MOST_REMEMBERED = 512

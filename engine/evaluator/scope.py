@@ -13,7 +13,7 @@ from engine.evaluator.domain import Domain, domain
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from engine.facts import Constraint, FactDefinition
+    from engine.dictionary import Constraint, FactDefinition
 
 
 @dataclass(frozen=True)

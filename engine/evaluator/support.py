@@ -21,7 +21,7 @@ from engine.truth import conjoin, disjoin, negate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from engine.facts import Constraint, FactDefinition
+    from engine.dictionary import Constraint, FactDefinition
     from engine.truth import Truth
 
 Values: TypeAlias = frozenset[form.Value]

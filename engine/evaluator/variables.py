@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from engine.compiler import form
+    from engine.dictionary import Constraint
     from engine.evaluator.circuit import Bits, Circuit, Slot
     from engine.evaluator.scope import Scope
-    from engine.facts import Constraint
 
 Choice: TypeAlias = "tuple[Slot, ...]"
 """The sources that hold where a variable goes one way."""

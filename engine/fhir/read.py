@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.fhir.terminology import Terminology
 
 _SEVERAL = frozenset({"set", "records"})

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.fhir.bundle import Envelope, Resource
     from engine.fhir.notes import Notes
     from engine.fhir.terminology import Terminology

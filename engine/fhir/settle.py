@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.fhir.notes import Evidence, Notes, Statement
 
 

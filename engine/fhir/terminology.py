@@ -16,7 +16,7 @@ from engine.names import nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
 
 ISSUES = tuple(
     f"fhir/{name}"

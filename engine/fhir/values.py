@@ -12,7 +12,7 @@ from engine.fhir import shape
 from engine.fhir.settle import typed
 
 if TYPE_CHECKING:
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.fhir.record import Record
     from engine.fhir.tables import ScoredForm
 

@@ -35,7 +35,7 @@ from engine.pack.load import dictionary_from_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.ledger.store import Snapshot
     from engine.pack.book import RuleBook
 

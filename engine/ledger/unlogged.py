@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from engine.compiler.packset import PackSet
+    from engine.dictionary import FactDefinition, Typed
     from engine.evaluator.decision import Decision
-    from engine.facts import FactDefinition, PatientFacts, TrialRecord, Typed
+    from engine.facts import PatientFacts, TrialRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from engine.names import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from engine.dictionary import Dictionary, FactDefinition
     from engine.errors import Diagnostic
-    from engine.facts import Dictionary, FactDefinition
     from engine.pack import model
     from engine.pack.source import Path, Source
     from engine.trials import Drug

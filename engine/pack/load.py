@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from engine.dictionary import Dictionary
 from engine.errors import Diagnostic, RulePackError
-from engine.facts import Dictionary
 from engine.names import nearest
 from engine.pack import digest as canonical
 from engine.pack import model

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
-from engine.facts import Dictionary
+from engine.dictionary import Dictionary
 from engine.pack import model
 
 Schema: TypeAlias = dict[str, Any]

@@ -19,7 +19,7 @@ from engine.page.timeline import TRIALS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from engine.facts import FactDefinition, Typed
+    from engine.dictionary import FactDefinition, Typed
 
 Form: TypeAlias = Mapping[str, str | list[str]]
 

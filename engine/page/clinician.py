@@ -23,8 +23,9 @@ from engine.page.timeline import History, read_history
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from engine.dictionary import FactDefinition
     from engine.evaluator.decision import Decision
-    from engine.facts import FactDefinition, PatientFacts
+    from engine.facts import PatientFacts
     from engine.pack.model import PackHeader
 
 __all__ = [

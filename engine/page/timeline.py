@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from engine.compiler.packset import PackSet
+    from engine.dictionary import Typed
     from engine.evaluator.agree import Evaluation
     from engine.evaluator.decision import Truth
-    from engine.facts import TrialRecord, Typed
+    from engine.facts import TrialRecord
     from engine.pack.book import RuleBook
 
 TRIALS = "trials"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.dictionary import unit_in_words
 from engine.evaluator.sentences import DISCLAIMER
-from engine.facts import unit_in_words
 from engine.page.environment import environment
 from engine.site.across import across_pages
 from engine.site.catalog import read_catalog

@@ -19,7 +19,7 @@ from engine.site.worked_cases import outcomes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.pack.book import Pack
     from engine.pack.model import ReferralRule
     from engine.site.catalog import Catalog, Item, Kind, Pieces

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from engine.facts import unit_in_words
+from engine.dictionary import unit_in_words
 from engine.site.conditions import holds
 from engine.site.force import in_force_within
 

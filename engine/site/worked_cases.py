@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import date
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.pack.cases import Case
     from engine.site.catalog import Catalog, Item
 

@@ -16,8 +16,8 @@ from server.cds_hooks.summary import write_summary
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from engine.dictionary import FactDefinition
     from engine.evaluator.decision import OptionAnswer
-    from engine.facts import FactDefinition
     from server.cds_hooks.desk import Reading, Shown
     from server.cds_hooks.hook import HookCall
     from server.cds_hooks.words import Words

@@ -9,8 +9,8 @@ from server.cds_hooks.markdown import escaped, listed, paragraphs, table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from engine.dictionary import FactDefinition
     from engine.evaluator.decision import CriterionFinding, Decision, FactRead, OptionAnswer
-    from engine.facts import FactDefinition
     from server.cds_hooks.desk import Shown
     from server.cds_hooks.words import Words
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.types import ASGIApp
 
-    from engine.facts import Dictionary
+    from engine.dictionary import Dictionary
     from server.cds_hooks.application import Surroundings
     from server.cds_hooks.clients import Client
     from server.cds_hooks.desk import Desk

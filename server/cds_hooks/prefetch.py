@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from engine.facts import Dictionary, FactDefinition
+    from engine.dictionary import Dictionary, FactDefinition
     from server.cds_hooks.words import Query, Words
 
 TOKEN = re.compile(r"\{\{context\.([A-Za-z]+)\}\}")

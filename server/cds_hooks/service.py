@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from engine.facts import Dictionary
+    from engine.dictionary import Dictionary
     from server.cds_hooks.cards import Deck
     from server.cds_hooks.clients import Client
     from server.cds_hooks.desk import Desk, Shown

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from engine.dictionary import FactDefinition
     from engine.evaluator.decision import CriterionFinding, Decision, OptionAnswer
-    from engine.facts import FactDefinition
     from server.cds_hooks.words import Words
 
 LONGEST = 139

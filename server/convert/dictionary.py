@@ -8,7 +8,7 @@ from server.convert.requests import HISTORY, path_of
 from server.pb.eligibility.v1 import eligibility_service_pb2 as service_pb2
 
 if TYPE_CHECKING:
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
 
 
 def write_description(definition: FactDefinition, path: str | None = None) -> service_pb2.FactDescription:

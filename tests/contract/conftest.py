@@ -20,9 +20,9 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
+from engine.dictionary import Dictionary
 from engine.errors import Diagnostic, NoRulePackError, RulePackError
 from engine.evaluator import decision as answers
-from engine.facts import Dictionary, PatientFacts
 from engine.pack import model
 from engine.pack.book import Contents, Located, Pack, RuleBook
 from engine.pack.source import Source, read_source
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from google.protobuf.message import Message
+
+    from engine.facts import PatientFacts
 
 RULES = Path(__file__).parents[2] / "rules"
 EVALUATE = "/eligibility.v1.EligibilityService/Evaluate"

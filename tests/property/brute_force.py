@@ -16,7 +16,7 @@ from tests.property.thresholds import leaves_of, thresholds_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.pack.book import RuleBook
     from tests.property.patients import Patient, Patients
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
     from engine.pack.book import RuleBook
 
 PACKS = ("shared", "us", "eu", "uk", "ca", "va")

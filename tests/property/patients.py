@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from random import Random
 
-    from engine.facts import FactDefinition, PatientFacts
+    from engine.dictionary import FactDefinition
+    from engine.facts import PatientFacts
     from engine.pack.book import RuleBook
 
 Raw: TypeAlias = dict[str, object]

@@ -7,12 +7,14 @@ from html.parser import HTMLParser
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from engine.facts import FactDefinition, Observed
+from engine.facts import Observed
 from engine.page.clinician import Actions, ClinicianView, Feedback, render_clinician
 from tests.unit.clinician_views import Oddity, Suggested
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from engine.dictionary import FactDefinition
 
 VOID = {"meta", "path", "circle", "br", "link", "input", "rect", "line"}
 LISTED = {"status", "could_be", "to", "effect", "truth", "side", "authorization", "level", "urgency", "state", "mode"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.cli import case_file
 from engine.cli.case_file import MAX_CASE_BYTES, Case, UnreadableCase, read_cases
 from engine.cli.strict_json import MAX_DEPTH, MAX_DIGITS, JsonError, parse
-from engine.facts import Dictionary
+from engine.dictionary import Dictionary
 from engine.pack.book import RuleBook
 from engine.pack.source import read_source
 

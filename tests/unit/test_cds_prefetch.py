@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.dictionary import Dictionary
 from engine.errors import RulePackError
-from engine.facts import Dictionary
 from engine.pack.model import Options
 from engine.pack.source import read_source
 from server.cds_hooks.prefetch import filled, templates

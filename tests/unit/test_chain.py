@@ -38,7 +38,7 @@ from engine.compiler.form import (
     Value,
 )
 from engine.errors import ChainFault, RulePackError
-from engine.evaluator.chain import Chain, driver, panels, productions, session
+from engine.evaluator.chain import Chain, driver, panels, program, session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -476,7 +476,7 @@ def test_the_number_of_sessions_is_bounded(sessions: int) -> None:
         (ConditionNode("x", Holds("a"), except_if="score"), "type"),
         (EvidenceNode("x", (Source("score"),)), "type"),
         (EvidenceNode("x", (Source("a"),), ("none",)), "type"),
-        (ConditionNode("x", Compare("score", "<", productions.GREATEST)), "number"),
+        (ConditionNode("x", Compare("score", "<", program.GREATEST)), "number"),
         (ConditionNode("x", Holds("later")), "order"),
         (ConditionNode("a", Holds("b")), "repeated-node"),
         (CountNode("x", "visits", "failed"), "order"),

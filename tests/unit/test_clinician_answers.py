@@ -23,7 +23,7 @@ from engine.page.answers import (
 from tests.unit.clinician_views import REASONS, load_book
 
 if TYPE_CHECKING:
-    from engine.facts import FactDefinition
+    from engine.dictionary import FactDefinition
 
 DEFINITIONS = load_book().facts
 

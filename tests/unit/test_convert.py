@@ -12,8 +12,8 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.dictionary import Dictionary, FactDefinition
 from engine.evaluator import decision as answers
-from engine.facts import Dictionary, FactDefinition
 from engine.pack import model
 from engine.pack.source import read_source
 from server.convert.messages import enum_number, enum_text

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, assert_never
 from engine.compiler.form import OPEN, Compiled, CountNode, Inputs, Value, Values
 from engine.errors import ChainFault
 from engine.evaluator.chain.panels import Panel, lay_out
-from engine.evaluator.chain.productions import (
+from engine.evaluator.chain.productions import compile_graph
+from engine.evaluator.chain.program import (
     FALSE,
     GREATEST,
     TRUE,
@@ -20,7 +21,6 @@ from engine.evaluator.chain.productions import (
     NumberCell,
     Program,
     TruthCell,
-    compile_graph,
     refuse,
 )
 from engine.evaluator.chain.session import SESSIONS, Pool

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from engine.errors import Diagnostic, RulePackError
-from engine.evaluator.chain.productions import Conclusion, Program, properties_of, refuse
+from engine.evaluator.chain.program import Conclusion, Program, properties_of, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

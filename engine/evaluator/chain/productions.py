@@ -8,8 +8,7 @@ Source: Kleene 1952, strong three-valued logic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, assert_never
 
 from engine.compiler.form import (
     OPEN,
@@ -33,7 +32,6 @@ from engine.compiler.form import (
     OneOf,
     Source,
 )
-from engine.errors import Diagnostic, RulePackError
 from engine.evaluator.chain.boxes import (
     EVERYWHERE,
     NOWHERE,
@@ -51,6 +49,21 @@ from engine.evaluator.chain.boxes import (
     term_count,
     where,
 )
+from engine.evaluator.chain.program import (
+    FALSE,
+    GREATEST,
+    TRUE,
+    UNKNOWN,
+    Cell,
+    Conclusion,
+    CountCell,
+    EnumCell,
+    NumberCell,
+    Program,
+    TruthCell,
+    properties_of,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,53 +71,10 @@ if TYPE_CHECKING:
 TERMS: Final = 64
 """How many terms one side of a condition, or one value of another node, may have."""
 
-GREATEST: Final = 2**53
-"""Bound of the whole numbers that the engine compares exactly, on both sides of zero."""
-
-FALSE, TRUE, UNKNOWN = 0, 1, 2
-"""The three markers of a true-or-false node; exactly one stands once its stratum is final."""
-
 _PART: Final = 32
 """How many atoms of an expression that is too wide go into one part of it."""
 
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-@dataclass(frozen=True, slots=True)
-class TruthCell:
-    """Where a true-or-false node stands in a fact: one of the three markers, always present."""
-
-    prop: Property
-
-
-@dataclass(frozen=True, slots=True)
-class EnumCell:
-    """Where an enum stands: 0 while it is unknown, else the code of its value; always present."""
-
-    prop: Property
-    codes: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class NumberCell:
-    """Where a number or date stands: absent while it is unknown.
-
-    The marker says positively whether it is known: 1 or 0; None where no production asks.
-    """
-
-    prop: Property
-    marker: Property | None
-
-
-@dataclass(frozen=True, slots=True)
-class CountCell:
-    """Where a count stands: how many at least, how many at most; always present."""
-
-    lower: Property
-    upper: Property
-
-
-Cell: TypeAlias = TruthCell | EnumCell | NumberCell | CountCell
 
 
 class Sides(NamedTuple):
@@ -112,51 +82,6 @@ class Sides(NamedTuple):
 
     met: Boxes
     unmet: Boxes
-
-
-@dataclass(frozen=True, slots=True)
-class Conclusion:
-    """A value of a node, and the states in which it is concluded. `node` names it for diagnostics."""
-
-    slot: int
-    node: str
-    value: bool | str
-    boxes: Boxes
-
-
-@dataclass(slots=True)
-class Program:
-    """What a graph becomes.
-
-    Attributes:
-        cells: by slot, where the value of a node stands in a fact. Each node has a slot, in the graph's order; between
-            them stand the auxiliaries, conditions that exist here only.
-        slots: the slot of each node by name.
-        facts: the fact nodes.
-        counts: the count nodes.
-        answers: the nodes that are not facts, in the graph's order.
-        settled: by slot, values that hold in every state.
-        strata: conclusions, each stratum final before the next reads it.
-        owners: the slot of each property by name.
-    """
-
-    cells: list[Cell] = field(default_factory=list)
-    slots: dict[str, int] = field(default_factory=dict)
-    facts: list[FactNode] = field(default_factory=list)
-    counts: list[CountNode] = field(default_factory=list)
-    answers: list[str] = field(default_factory=list)
-    settled: dict[int, bool | str] = field(default_factory=dict)
-    strata: list[list[Conclusion]] = field(default_factory=list)
-    owners: dict[str, int] = field(default_factory=dict)
-
-
-def refuse(code: str, node: str, message: str, hint: str) -> NoReturn:
-    """Refuse the packs for what one node asks of the engine.
-
-    Raises:
-        RulePackError: always.
-    """
-    raise RulePackError([Diagnostic("compiled", 0, 0, f"chain/{code}", f"`{node}` {message}", hint)])
 
 
 def compile_graph(graph: Graph) -> Program:
@@ -445,6 +370,7 @@ class _Compilation:
                     f"asks of `{atom.node}` what its type cannot answer ({type(atom).__name__})",
                     "correct the condition",
                 )
+        return None
 
     def _compared(self, atom: Compare, owner: str) -> Ranges:
         if abs(atom.constant) >= GREATEST:
@@ -503,16 +429,3 @@ def _count_sides(operator: str, ranges: Ranges, lower: Property, upper: Property
                 both(where(lower, ranges), where(upper, ranges)),
                 either(where(upper, below), where(lower, above)),
             )
-
-
-def properties_of(cell: Cell) -> tuple[Property, ...]:
-    """Give the properties of a fact in which a node stands, first the one that holds its value."""
-    match cell:
-        case TruthCell(prop) | EnumCell(prop, _):
-            return (prop,)
-        case NumberCell(prop, marker):
-            return (prop,) if marker is None else (prop, marker)
-        case CountCell(lower, upper):
-            return (lower, upper)
-        case _:
-            assert_never(cell)
