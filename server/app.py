@@ -27,7 +27,7 @@ from server.cds_hooks.application import Surroundings
 from server.cds_hooks.clinician import ClinicianPage
 from server.cds_hooks.face import Face
 from server.cds_hooks.words import load_words
-from server.certificate import Certificate
+from server.certificate import Certificate, keep_renewed
 from server.config import MIB, Settings, SettingsError, split_address
 from server.contract import file_descriptor_set
 from server.deciding import Decider
@@ -403,24 +403,14 @@ class Server:
         """Let health follow the log, whose alarms come and go, and the certificate its files."""
         known: tuple[str, ...] = ()
         while not self._ended.wait(WATCH_SECONDS):
-            self._renew_certificate()
+            if self._certificate is not None:
+                keep_renewed(self._certificate, self._log)
             alarms = self.ledger.alarms()
             # Told each time: an alarm may have come, and gone again, since the last look.
             self._health.tell(LEDGER, is_serving=not alarms)
             if alarms != known:
                 self._log.info("decision log", alarms=list(alarms))
             known = alarms
-
-    def _renew_certificate(self) -> None:
-        if self._certificate is None:
-            return
-        try:
-            is_new = self._certificate.renew()
-        except SettingsError as error:
-            self._log.error("certificate refused", meaning="the one before stays in use", fault=str(error))
-            return
-        if is_new:
-            self._log.info("certificate read again", not_after=self._certificate.not_after.isoformat())
 
 
 def create_server(

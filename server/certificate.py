@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+    from structlog.typing import FilteringBoundLogger
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,19 @@ class Certificate:
 
     def _state(self) -> tuple[object, ...]:
         return tuple(_stamp(file) for file in (self._chain, self._key))
+
+
+def keep_renewed(certificate: Certificate, log: FilteringBoundLogger) -> None:
+    """Renew the certificate if its files have changed, and log what came of it."""
+    try:
+        is_new = certificate.renew()
+    except SettingsError as error:
+        log.error(  # noqa: TRY400 - the message is all there is to say
+            "certificate refused", meaning="the one before stays in use", fault=str(error)
+        )
+        return
+    if is_new:
+        log.info("certificate read again", not_after=certificate.not_after.isoformat())
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

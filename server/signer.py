@@ -23,6 +23,7 @@ import grpc
 from engine.errors import IntegrityError, LogUnavailableError, Violation
 from engine.ledger.entry import log_id
 from engine.ledger.signer import Signer, StateFile
+from server.certificate import Certificate, keep_renewed
 from server.config import SettingsError, is_address
 from server.convert.ledger import write_time
 from server.convert.messages import parse
@@ -47,6 +48,7 @@ SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 SERVICE = signer_pb2.DESCRIPTOR.services_by_name["CheckpointSignerService"].full_name
 THREADS = 4
 GRACE_SECONDS = 5.0
+RENEWAL_SECONDS = 0.5
 MAX_MESSAGE_BYTES = 64 * 1024
 SOCKET_MASK = 0o117
 """A Unix socket is for the signer's user and group: put the servers into that group."""
@@ -154,8 +156,10 @@ class SignerService:
         return Signer(self._key, self._log_id, self._state, self._clock)
 
 
-def create_signer(settings: SignerSettings, log: FilteringBoundLogger) -> tuple[grpc.Server, SignerService]:
-    """Build a signer that is bound and does not serve yet.
+def create_signer(
+    settings: SignerSettings, log: FilteringBoundLogger
+) -> tuple[grpc.Server, SignerService, Certificate | None]:
+    """Build a signer that is bound and does not serve yet; its certificate is None on a Unix socket.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -182,11 +186,11 @@ def create_signer(settings: SignerSettings, log: FilteringBoundLogger) -> tuple[
     )
     service.register(server)
     try:
-        _bind(server, settings)
+        certificate = _bind(server, settings)
     except BaseException:
         service.close()
         raise
-    return server, service
+    return server, service, certificate
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -252,10 +256,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(settings: SignerSettings) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the key is in memory
     log = make_log()
-    server, service = create_signer(settings, log)
+    server, service, certificate = create_signer(settings, log)
     server.start()
     log.info("signing", listen=settings.listen, origin=service.origin, vkey=service.vkey)
-    signal.sigwait(SIGNALS)
+    while signal.sigtimedwait(SIGNALS, RENEWAL_SECONDS) is None:
+        if certificate is not None:
+            keep_renewed(certificate, log)
     server.stop(GRACE_SECONDS).wait()
     service.close()
 
@@ -269,6 +275,9 @@ def _check(settings: SignerSettings) -> None:
     if settings.listen.startswith("unix:"):
         if settings.tls_cert or settings.tls_key or settings.client_ca:
             raise SettingsError("--tls-cert, --tls-key, --client-ca: not for a Unix socket, which its mode guards")
+        folder = Path(settings.listen.removeprefix("unix:")).parent
+        if not folder.is_dir():
+            raise SettingsError(f"--listen: there is no folder `{folder}`; make it")
         return
     if not is_address(settings.listen):
         raise SettingsError(f"--listen: `{settings.listen}` is no address; write unix:PATH or HOST:PORT")
@@ -291,14 +300,13 @@ def _open_key(settings: SignerSettings, log: FilteringBoundLogger) -> SigningKey
     return key
 
 
-def _bind(server: grpc.Server, settings: SignerSettings) -> None:
+def _bind(server: grpc.Server, settings: SignerSettings) -> Certificate | None:
+    certificate = None
     mask = os.umask(SOCKET_MASK)
     try:
         if settings.tls_cert and settings.tls_key and settings.client_ca:
-            pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
-            credentials = grpc.ssl_server_credentials(
-                [pair], root_certificates=settings.client_ca.read_bytes(), require_client_auth=True
-            )
+            certificate = Certificate(settings.tls_cert, settings.tls_key)
+            credentials = certificate.credentials(settings.client_ca.read_bytes(), is_client_asked=True)
             server.add_secure_port(settings.listen, credentials)
         else:
             server.add_insecure_port(settings.listen)
@@ -306,6 +314,7 @@ def _bind(server: grpc.Server, settings: SignerSettings) -> None:
         raise SettingsError(f"--listen: `{settings.listen}` cannot be served; is it in use?") from None
     finally:
         os.umask(mask)
+    return certificate
 
 
 if __name__ == "__main__":

@@ -60,9 +60,9 @@ class Leaves:
 class Process:
     """One signer process on the files of a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "", *options: str) -> None:
         self.folder = folder
-        self.address = f"unix:{folder / 's'}"
+        self.address = address or f"unix:{folder / 's'}"
         command = [
             sys.executable,
             "-m",
@@ -72,16 +72,20 @@ class Process:
             "--key",
             str(folder / "key"),
         ]
-        command += ["--origin", ORIGIN, "--listen", self.address]
+        command += ["--origin", ORIGIN, "--listen", self.address, *options]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.first_line = self._wait()
 
     def _wait(self) -> str:
+        return self.wait_for("signing")
+
+    def wait_for(self, event: str) -> str:
+        """Wait until it has logged an event; give what it said until then."""
         assert self.process.stderr is not None
         said = ""
         for line in self.process.stderr:
             said += line
-            if '"event": "signing"' in line:
+            if f'"event": "{event}"' in line:
                 return said
         raise AssertionError(said)
 
@@ -226,7 +230,7 @@ def test_over_tcp_only_those_with_a_certificate_are_answered(folder: Path) -> No
         tls_key=own.key,
         client_ca=own.certificate,
     )
-    server, service = create_signer(settings, make_log())
+    server, service, _ = create_signer(settings, make_log())
     server.start()
     known = RemoteSigner(address, own.certificate, own.certificate, own.key)
     unknown = RemoteSigner(address, own.certificate, stranger.certificate, stranger.key)
@@ -241,6 +245,33 @@ def test_over_tcp_only_those_with_a_certificate_are_answered(folder: Path) -> No
     unknown.close()
     server.stop(0).wait()
     service.close()
+
+
+def test_a_renewed_certificate_is_shown_to_new_connections(folder: Path) -> None:
+    own, renewed = make_certificate(folder, "house"), make_certificate(folder, "renewed")
+    client = make_certificate(folder, "server")
+    shown = folder / "shown.crt", folder / "shown.key"
+    for file, content in zip(shown, (own.certificate, own.key), strict=True):
+        file.write_bytes(content.read_bytes())
+    with socket.create_server(("localhost", 0)) as free:
+        address = f"localhost:{free.getsockname()[1]}"
+    files = ("--tls-cert", str(shown[0]), "--tls-key", str(shown[1]), "--client-ca", str(client.certificate))
+    process = Process(folder, address, *files)
+    try:
+        before, after = (
+            RemoteSigner(address, each.certificate, client.certificate, client.key) for each in (own, renewed)
+        )
+        assert Leaves().sign(before, 3).tree_size == 3
+        for file, content in zip(shown, (renewed.certificate, renewed.key), strict=True):
+            file.write_bytes(content.read_bytes())
+        process.wait_for("certificate read again")
+        latest = after.latest()
+        assert latest is not None
+        assert latest.tree_size == 3
+        before.close()
+        after.close()
+    finally:
+        assert process.end(signal.SIGTERM) == 0
 
 
 def test_c31_a_log_is_written_while_its_signer_answers_and_no_longer(start: Start, folder: Path) -> None:
@@ -283,7 +314,7 @@ def test_another_log_is_refused(start: Start) -> None:
 
 def test_c17_a_state_that_could_not_be_written_is_read_again_and_signs_what_it_holds(folder: Path) -> None:
     settings = SignerSettings(state=folder / "state", key=folder / "key", listen=f"unix:{folder / 's'}", origin=ORIGIN)
-    server, service = create_signer(settings, make_log())
+    server, service, _ = create_signer(settings, make_log())
     server.start()
     client = RemoteSigner(settings.listen)
     leaves = Leaves()
@@ -311,6 +342,7 @@ def test_c17_a_state_that_could_not_be_written_is_read_again_and_signs_what_it_h
         ({"listen": "127.0.0.1:0"}, "mutual TLS"),
         ({"listen": "nowhere"}, "--listen"),
         ({"origin": ""}, "--origin"),
+        ({"listen": "unix:/nowhere/at/all"}, "there is no folder `/nowhere/at`"),
     ],
 )
 def test_settings_that_are_not_safe_are_refused(folder: Path, changes: dict[str, str], said: str) -> None:
