@@ -11,7 +11,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -71,12 +71,16 @@ class TrialRecord:
 
 @dataclass(frozen=True, slots=True)
 class PatientFacts:
-    """What is known of a patient at `as_of`. A fact that is in neither `known` nor `records` is missing."""
+    """What is known of a patient at `as_of`. A fact that is in neither `known` nor `records` is missing.
+
+    `stale` are observations that are too old to count: the facts are missing, and an alarm of then may still be raised.
+    """
 
     as_of: date
     known: Mapping[str, Observed]
     records: Mapping[str, tuple[TrialRecord, ...]]
     unusable: tuple[Unusable, ...] = ()
+    stale: Mapping[str, Observed] = field(default_factory=dict)
 
 
 class _MalformedError(Exception):
@@ -118,7 +122,7 @@ def read_facts(
     reader.keep_possible(constraints)
     places = {name: place for place, name in enumerate(definitions)}
     unusable = sorted(reader.unusable, key=lambda entry: (places[entry.fact], entry.path))
-    return PatientFacts(as_of, reader.known, reader.records, tuple(unusable))
+    return PatientFacts(as_of, reader.known, reader.records, tuple(unusable), reader.stale)
 
 
 _PLAIN = (str, int, list, float, type(None))
@@ -132,6 +136,7 @@ class _Reader:
         self.known: dict[str, Observed] = {}
         self.records: dict[str, tuple[TrialRecord, ...]] = {}
         self.unusable: list[Unusable] = []
+        self.stale: dict[str, Observed] = {}
         self.violations: list[Violation] = []
 
     def read(self, name: str, raw: object) -> None:
@@ -171,9 +176,10 @@ class _Reader:
             if age < 0:
                 msg = "it was observed after `as_of`"
                 raise _UnusableError(msg)
-            if definition.valid_for_days is not None and age > definition.valid_for_days:
-                msg = f"it was observed more than {definition.valid_for_days} days before `as_of`"
-                raise _UnusableError(msg)
+            limit = definition.valid_for_days
+            if limit is not None and age > limit:
+                self.stale[definition.id] = Observed(value, path, observed_on, source)
+                raise _UnusableError(_too_old(limit))
         return Observed(value, path, observed_on, source)
 
     def _read_records(self, definition: FactDefinition, raw: object, path: str) -> None:
@@ -248,6 +254,11 @@ class _Reader:
             day, age = known[constraint.within_life].value, known["age_years"].value
             return isinstance(day, date) and (self.as_of - day).days > (int(age) + 1) * DAYS_A_YEAR  # type: ignore[arg-type]
         return False
+
+
+def _too_old(limit: int) -> str:
+    days = f"more than {limit} day{'s' if limit > 1 else ''}" if limit else "on a day"
+    return f"it was observed {days} before `as_of`"
 
 
 def _unknown_name(name: str, known: Mapping[str, object]) -> str:

@@ -106,7 +106,7 @@ class _Sheet:
             yield Text()
         yield from self._coverage()
         yield from self._questions("Questions, the most useful first", decision.missing)
-        yield from self._questions("Also worth asking; no answer depends on it", decision.also_ask)
+        yield from self._questions("Also worth asking", decision.also_ask)
         yield from self._end()
 
     # What cannot wait
@@ -221,7 +221,7 @@ class _Sheet:
         decision = self.decision
         unusable = [Text(f"{self._labels([u.fact])}: {u.reason} ({printable(u.path)})") for u in decision.unusable]
         if unusable:
-            yield Text("Came, but cannot be used, and counts as missing", "bold")
+            yield Text("Came, but cannot be used as it stands", "bold")
             yield bullets(unusable)
             yield Text()
         if decision.changes_on is not None:

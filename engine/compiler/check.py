@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from engine.pack.model import Parameter
     from engine.pack.source import Path
 
+PAST = "past:"
+"""With what the names of nodes begin that hold what observations say that are too old to count."""
+
 SymbolKind: TypeAlias = Literal["truth", "number", "enum", "date", "set", "count", "text"]
 
 
@@ -51,12 +54,28 @@ def fact_symbol(definition: FactDefinition) -> Symbol:
     return Symbol(definition.id, kind, definition.label, tuple(definition.values), definition)
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an observation says that is too old to count as what is now; `days` is its greatest age, None for any."""
+
+    fact: str
+    values: tuple[str, ...]
+    days: int | None
+
+    @property
+    def node(self) -> str:
+        """The name of the node; what it holds is never unknown."""
+        within = "" if self.days is None else f" within {self.days} d"
+        return f"{PAST}{self.fact} was {' or '.join(self.values)}{within}"
+
+
 @dataclass
 class Typing:
     """Types one item's conditions.
 
-    `scope` holds the names that may be used; `parameters` the resolved numbers by name; `dates` collects the
-    comparisons of dates with fixed days, which the door answers before the logic: node name to (fact, day).
+    `scope` holds the names that may be used; `parameters` the resolved numbers by name. Two kinds of atoms are answered
+    at the door before the logic: `dates` collects the comparisons of dates with fixed days, node name to (fact, day);
+    `past` what observations say that are too old to count, by node name, and is None where that may not be asked.
     """
 
     located: Located
@@ -64,6 +83,7 @@ class Typing:
     parameters: Mapping[str, tuple[Parameter, Decimal]]
     faults: list[Diagnostic]
     dates: dict[str, tuple[str, object]] = field(default_factory=dict)
+    past: dict[str, Past] | None = None
 
     def condition(self, condition: object, path: Path) -> form.Expression:
         """Read and type a condition; `Always` stands in for what is wrong."""
@@ -79,6 +99,9 @@ class Typing:
             case expr.AlwaysAtom():
                 return form.Always()
             case expr.NotTree(part):
+                for atom in expr.atoms(part):
+                    if isinstance(atom, expr.WasAtom):
+                        self._wrong(atom.path, "`was` cannot be negated", _WAS)
                 return form.Not(self._typed(part))
             case expr.AllTree(parts):
                 return form.All(tuple(self._typed(p) for p in parts))
@@ -111,6 +134,8 @@ class Typing:
                 name = f"{symbol.name} before {atom.day.isoformat()}"
                 self.dates[name] = (symbol.name, atom.day)
                 return form.Holds(name)
+            case expr.WasAtom(), "enum":
+                return self._was(atom, symbol)
             case expr.NotEmptyAtom(), "set":
                 return form.Compare(symbol.name, ">", 0)
             case _:
@@ -148,6 +173,20 @@ class Typing:
                 return self._wrong(atom.path, f"`{value}` is not a value of `{symbol.name}`{hint}")
         return form.OneOf(symbol.name, frozenset(atom.values))
 
+    def _was(self, atom: expr.WasAtom, symbol: Symbol) -> form.Expression:
+        days = None if atom.number is None else units.factor(atom.unit, "d")
+        if self.past is None:
+            return self._wrong(atom.path, "`was` cannot be used here", _WAS)
+        if symbol.definition is None or symbol.definition.valid_for_days is None:
+            return self._wrong(atom.path, f"`{symbol.name}` does not go stale", "it needs `valid_for` in facts.yaml")
+        if atom.number is not None and days is None:
+            return self._wrong(atom.path, f"`{atom.unit}` is not a length of time", "write `within 30 d`")
+        self._one_of(expr.OneOfAtom(atom.name, atom.values, atom.path), symbol)
+        limit = None if atom.number is None or days is None else int(Fraction(atom.number) * days)
+        past = Past(symbol.name, atom.values, limit)
+        self.past[past.node] = past
+        return form.Holds(past.node)
+
     def symbol(self, name: str, path: Path) -> Symbol | None:
         """Give what a name stands for; None, and a fault, if it is not defined here."""
         symbol = self.scope.get(name)
@@ -164,6 +203,7 @@ class Typing:
         return self.located.fault(code, message, hint, path)
 
 
+_WAS = "it is for the `when` of criteria that triage: an old observation may raise an alarm and never lower one"
 _USES: Mapping[SymbolKind, str] = {
     "truth": "it is true or false: write its name alone",
     "number": "it is a number: compare it, as in `NAME > 140 mm[Hg]`",

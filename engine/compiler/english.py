@@ -192,6 +192,10 @@ class English:
         return symbol.values if symbol else ()
 
     def _label(self, name: str) -> str:
+        if past := self.packs.past.get(name):
+            words = " or ".join(self._named(past.fact, value) for value in past.values)
+            within = "" if past.days is None else f" at most {past.days} days ago"
+            return f"{self._label(past.fact)} was {words} when last recorded{within}, too long ago to say what is now"
         if " before " in name:
             fact, _, day = name.partition(" before ")
             return f"{self._label(fact)} before {day}"

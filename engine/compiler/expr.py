@@ -25,6 +25,8 @@ atom: "always"                                   -> always
     | NAME "in" "[" WORD ("," WORD)* "]"         -> one_of
     | NAME "within" NUMBER unit                  -> within
     | NAME "before" DATE                         -> before
+    | NAME "was" words ("within" NUMBER unit)?   -> was
+words: WORD | "in" "[" WORD ("," WORD)* "]"
 unit: UNIT
 NAME: /[A-Za-z][A-Za-z0-9_]*(-[A-Z0-9]+)*/
 OPERATOR: "<=" | ">=" | "==" | "<" | ">"
@@ -37,7 +39,10 @@ UNIT: /[A-Za-z%\[][A-Za-z0-9%\[\]_.\/()]*/
 """
 _PARSER = Lark(_GRAMMAR, start="atom", parser="lalr")
 _MAX_DEPTH = 12
-_HINT = "write NAME, NAME > NUMBER UNIT, NAME is VALUE, NAME in [A, B], NAME within N d, or {all|any|not|at_least: ...}"
+_HINT = (
+    "write NAME, NAME > NUMBER UNIT, NAME is VALUE, NAME in [A, B], NAME within N d, NAME was VALUE within N d, "
+    "or {all|any|not|at_least: ...}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,17 @@ class BeforeAtom:
 
 
 @dataclass(frozen=True, slots=True)
+class WasAtom:
+    """An observation of an enum that is too old to count had one of some values, at most so many days ago if given."""
+
+    name: str
+    values: tuple[str, ...]
+    number: Decimal | None
+    unit: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class NotEmptyAtom:
     """A set has members."""
 
@@ -130,7 +146,7 @@ class AtLeastTree:
     parts: tuple[Syntax, ...]
 
 
-Atom: TypeAlias = NameAtom | NumberAtom | OneOfAtom | WithinAtom | BeforeAtom | NotEmptyAtom
+Atom: TypeAlias = NameAtom | NumberAtom | OneOfAtom | WithinAtom | BeforeAtom | WasAtom | NotEmptyAtom
 Syntax: TypeAlias = Union[AlwaysAtom, Atom, "NotTree", "AllTree", "AnyTree", "AtLeastTree"]
 Fault: TypeAlias = Callable[[Path, str, str, str], Diagnostic]
 
@@ -207,6 +223,10 @@ class _Reader:
                     return BeforeAtom(words[0], date.fromisoformat(words[1]), path)
                 except ValueError:
                     return self._wrong(path, "pack/date", f"`{words[1]}` is not a day that exists")
+            case "was":
+                values = tuple(str(word) for word in tree.children[1].children)  # type: ignore[union-attr]
+                number, unit = (Decimal(words[2]), words[3]) if words[2:] else (None, "")
+                return WasAtom(words[0], values, number, unit, path)
             case _:
                 return OneOfAtom(words[0], tuple(words[1:]), path)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import date
     from decimal import Decimal
 
-    from engine.compiler.check import Symbol
+    from engine.compiler.check import Past, Symbol
     from engine.pack import model
     from engine.pack.book import Pack
 
@@ -55,6 +55,7 @@ class PackSet:
         periods: the effective period of every dated criterion and referral, by id.
         parameters: the parameters with their values on the day that was compiled for.
         dates: comparisons of a date with a fixed day that the door answers: node, (fact, day).
+        past: what observations say that are too old to count, which the door answers too, by node.
         symbols: what each patient-level name means.
         nodes: the patient's graph by name.
         reads: the names that each node reads directly.
@@ -75,6 +76,7 @@ class PackSet:
     periods: Mapping[str, model.Period]
     parameters: Mapping[str, tuple[model.Parameter, Decimal]]
     dates: Mapping[str, tuple[str, date]]
+    past: Mapping[str, Past]
     symbols: Mapping[str, Symbol]
     record_symbols: Mapping[str, Mapping[str, Symbol]]
     nodes: Mapping[str, form.Node]

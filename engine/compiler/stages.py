@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from engine import trials
 from engine.compiler import form
-from engine.compiler.check import Symbol, Typing, fact_symbol
+from engine.compiler.check import Past, Symbol, Typing, fact_symbol
 from engine.compiler.conclude import coverage_nodes, status_nodes, triage_node
 from engine.compiler.levels import LEVEL_OF_EFFECT
 from engine.compiler.packset import (
@@ -98,6 +98,7 @@ class _Stages:
         self.periods: dict[str, model.Period] = {}
         self.replaced: dict[str, str] = {}
         self.dates: dict[str, tuple[str, date]] = {}
+        self.past: dict[str, Past] = {}
         self.symbols: dict[str, Symbol] = {}
         self.record_symbols: dict[str, dict[str, Symbol]] = {}
         self.nodes: dict[str, form.Node] = {}
@@ -293,7 +294,9 @@ class _Stages:
             known = form.All(tuple(form.Known(n) for n in needs))
             self._condition(name, form.AnyOf((*alternatives, known)) if alternatives else known, typing)
             return
+        typing.past = self.past if criterion.effect == "triages" else None
         expression = typing.condition(criterion.when, ("when",))
+        typing.past = None
         if criterion.prior_approval_if:
             typing.names([criterion.prior_approval_if], ())
         if criterion.effect == "indicates" and guards:
@@ -352,6 +355,7 @@ class _Stages:
             periods=self.periods,
             parameters=self.parameters,
             dates=self.dates,
+            past=self.past,
             symbols=self.symbols,
             record_symbols=self.record_symbols,
             nodes={n.name: n for n in graph.nodes},
@@ -370,7 +374,7 @@ class _Stages:
                 return
             node = nodes.get(name)
             if node is None:
-                node = form.FactNode(name, "bool") if name in self.dates else None
+                node = form.FactNode(name, "bool") if name in self.dates or name in self.past else None
             if node is None:
                 message = f"`{name}` cannot be read here"
                 self.faults.append(self.packs[0].place.fault("pack/unknown-name", message))

@@ -12,9 +12,10 @@ from engine.evaluator import sentences
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from engine.dictionary import FactDefinition
     from engine.evaluator.layout import Layout
     from engine.evaluator.reach import Explorer
-    from engine.facts import PatientFacts
+    from engine.facts import Observed, PatientFacts
     from engine.truth import Truth
 
 
@@ -63,10 +64,11 @@ class Account:
         behind = self.concepts(name)
         if any(self.truth(node) is True for node in behind if node in self.layout.contradictions):
             return True
-        unusable = {u.fact for u in self.facts.unusable}
-        pairs = [c.greater for c in self.layout.book.dictionary.constraints if c.greater]
-        if any(unusable.issuperset(pair) and not behind.isdisjoint(pair) for pair in pairs):
-            return True
+        unusable = {(u.fact, u.reason) for u in self.facts.unusable}
+        for constraint in self.layout.book.dictionary.constraints:
+            pair = constraint.greater or ()
+            if not behind.isdisjoint(pair) and unusable.issuperset((fact, constraint.says) for fact in pair):
+                return True
         lists = {self.layout.list_facts[node] for node in behind if node in self.layout.list_facts}
         return any(r.get("consistent") is None for name in lists for r in self.inputs.records.get(name) or ())
 
@@ -126,6 +128,8 @@ class Account:
                 yield from self.failing(node)
             case form.Holds(node) if node.startswith("in_force:"):
                 yield "in force on this date", "no"
+            case form.Holds(node) if node in self.packs.past:
+                return
             case form.Holds(node) if is_wanted and self._is_list_of_demands(node):
                 yield from self.failing(node)
             case form.Compare(node) | form.OneOf(node) | form.Holds(node):
@@ -150,13 +154,16 @@ class Account:
         return self.explorer.test(expression, self.environment)
 
     def fact_read(self, fact: str) -> answer.FactRead:
-        """Give a fact as it was read, with its unit, date and source."""
+        """Give a fact as it was read, with its unit, date and source; of a node of the past what was read then."""
         read = self._read.get(fact)
         if read is None:
             read = self._read[fact] = self._read_fact(fact)
         return read
 
     def _read_fact(self, fact: str) -> answer.FactRead:
+        if past := self.packs.past.get(fact):
+            definition = self.definitions[past.fact]
+            return _seen(definition, f"{definition.label}, when last recorded", self.facts.stale[past.fact])
         definition = self.definitions[fact]
         if definition.type == "records":
             return answer.FactRead(
@@ -165,10 +172,7 @@ class Account:
         seen = self.facts.known.get(fact)
         if seen is None:
             return answer.FactRead(fact, definition.label, None)
-        observed_on = seen.observed_on.isoformat() if seen.observed_on else ""
-        return answer.FactRead(
-            fact, definition.label, definition.in_words(seen.value), seen.path, observed_on, seen.source
-        )
+        return _seen(definition, definition.label, seen)
 
     def _list_words(self, fact: str) -> str:
         given = self.facts.records[fact]
@@ -192,8 +196,10 @@ class Account:
         node = self.packs.nodes.get(name)
         reads: Iterable[str] = ()
         match node:
+            case form.FactNode() if name in self.packs.past:
+                leaves: tuple[str, ...] = (name,) if self.environment[name] is True else ()
             case form.FactNode() if fact := self.layout.fact_of(name):
-                leaves: tuple[str, ...] = (fact,)
+                leaves = (fact,)
             case form.CountNode():
                 leaves = (node.records, self.definitions[node.records].complete_when)
             case _:
@@ -219,3 +225,8 @@ class Account:
         """Give the name of a drug."""
         drug = self.layout.book.drugs.get(key)
         return drug.display if drug else key or "the drug"
+
+
+def _seen(definition: FactDefinition, label: str, seen: Observed) -> answer.FactRead:
+    observed_on = seen.observed_on.isoformat() if seen.observed_on else ""
+    return answer.FactRead(definition.id, label, definition.in_words(seen.value), seen.path, observed_on, seen.source)

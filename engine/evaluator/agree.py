@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Mode: TypeAlias = Literal["both", "interpret"]
 
-SEMANTICS_VERSION = "2"
+SEMANTICS_VERSION = "3"
 """Version of the rule language; raised by a change of any decision on the same packs, or of which packs are valid.
 
 docs/canonical-encoding.md lists the versions.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from engine.compiler import form
 from engine.compiler.levels import LEVELS, level_of
 from engine.compiler.packset import PackSet, in_force
+from engine.evaluator.domain import ALWAYS_KNOWN
 from engine.evaluator.support import Support
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _covered_by(
 
 def _unasked(support: Support, name: str, asks: list[str], fixed: dict[str, form.Value]) -> tuple[str, ...]:
     """Give facts that can all be unknown behind an answer, and without any of which the criterion would be known."""
-    facts = [f for f in support.facts(name) if not f.startswith("in_force:")]
+    facts = [f for f in support.facts(name) if not f.startswith(ALWAYS_KNOWN)]
     behind = set(facts)
     asked = (form.Is(a, truth=True) for a in asks if behind & set(support.facts(a)))
     parts: list[form.Expression] = [form.Is(name, truth=None), *asked]

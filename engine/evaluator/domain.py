@@ -8,12 +8,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from engine.compiler import form
+from engine.compiler.check import PAST
 from engine.compiler.leaves import leaves, region_starts
+from engine.compiler.packset import in_force
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from engine.dictionary import FactDefinition
+
+ALWAYS_KNOWN = (in_force(""), PAST)
+"""With what the names of inputs begin that are never missing."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def domain(
         return Domain(tuple((low, high) for low in points for high in (*points, form.OPEN) if low <= high))
     match node.type:
         case "bool":
-            return Domain((False, True) if node.name.startswith("in_force:") else (None, False, True))
+            return Domain((False, True) if node.name.startswith(ALWAYS_KNOWN) else (None, False, True))
         case "enum":
             groups = [leaf.values for leaf in found if isinstance(leaf, form.OneOf)]
             missing = definition.missing_values if definition else ()

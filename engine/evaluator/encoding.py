@@ -86,14 +86,7 @@ def encode_facts(facts: PatientFacts, definitions: Mapping[str, FactDefinition])
     return canonical.encode_typed(
         {
             "as_of": facts.as_of.isoformat(),
-            "known": {
-                name: {
-                    "value": _plain(seen.value, definitions[name]),
-                    "date": seen.observed_on.isoformat() if seen.observed_on else None,
-                    "source": seen.source,
-                }
-                for name, seen in facts.known.items()
-            },
+            "known": _observed(facts.known, definitions),
             "records": {
                 name: [
                     {
@@ -106,8 +99,22 @@ def encode_facts(facts: PatientFacts, definitions: Mapping[str, FactDefinition])
                 for name, records in facts.records.items()
             },
             "unusable": [[u.fact, u.path, u.reason] for u in facts.unusable],
+            **({"stale": _observed(facts.stale, definitions)} if facts.stale else {}),
         }
     )
+
+
+def _observed(
+    observed: Mapping[str, Observed], definitions: Mapping[str, FactDefinition]
+) -> dict[str, dict[str, object]]:
+    return {
+        name: {
+            "value": _plain(seen.value, definitions[name]),
+            "date": seen.observed_on.isoformat() if seen.observed_on else None,
+            "source": seen.source,
+        }
+        for name, seen in observed.items()
+    }
 
 
 def decode_facts(data: bytes, definitions: Mapping[str, FactDefinition]) -> PatientFacts:
@@ -189,15 +196,18 @@ def _plain(value: Typed, definition: FactDefinition) -> object:
 
 
 def _facts_of(data: Any, definitions: Mapping[str, FactDefinition]) -> PatientFacts:  # noqa: ANN401 - JSON from outside
-    known = {
-        name: Observed(
-            _typed(seen["value"], definitions[name]),
-            "",
-            date.fromisoformat(seen["date"]) if seen["date"] is not None else None,
-            seen["source"],
-        )
-        for name, seen in data["known"].items()
-    }
+    known, stale = (
+        {
+            name: Observed(
+                _typed(seen["value"], definitions[name]),
+                "",
+                date.fromisoformat(seen["date"]) if seen["date"] is not None else None,
+                seen["source"],
+            )
+            for name, seen in observed.items()
+        }
+        for observed in (data["known"], data.get("stale", {}))
+    )
     records = {}
     for name, items in data["records"].items():
         fields = {field.id: field for field in definitions[name].fields}
@@ -211,7 +221,7 @@ def _facts_of(data: Any, definitions: Mapping[str, FactDefinition]) -> PatientFa
             for item in items
         )
     unusable = tuple(Unusable(fact, path, reason) for fact, path, reason in data["unusable"])
-    return PatientFacts(date.fromisoformat(data["as_of"]), known, records, unusable)
+    return PatientFacts(date.fromisoformat(data["as_of"]), known, records, unusable, stale)
 
 
 def _typed(value: Typed | list[str], definition: FactDefinition) -> Typed:

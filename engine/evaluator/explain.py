@@ -323,9 +323,10 @@ class _Ledger:
                     for f in facts
                 ]
         for name, records in self.account.record_values.items():
+            settled = self.findings.settled(name)
             for position, concluded in enumerate(records):
                 for rule, criterion in self.account.layout.undeciding[name]:
-                    if concluded.get(rule) is True:
+                    if concluded.get(rule) is True and position not in settled:
                         path = self.account.facts.records[name][position].path
                         found.append(answer.UnusableInput(name, self.account.label(name), criterion.title, path))
         return tuple(dict.fromkeys(found))

@@ -49,6 +49,14 @@ class Findings:
             result[name] = tuple(i for i, trial in enumerate(concluded) if trial.get(name) is True)
         return self._first_reasons(result)
 
+    def settled(self, records: str) -> frozenset[int]:
+        """Give the positions of the records that do not count whatever else is said of them."""
+        criteria = self.account.packs.criteria
+        alone = (
+            places for n, places in self.discounted.items() if criteria[n].of == records and criteria[n].level in ALONE
+        )
+        return frozenset(position for places in alone for position in places)
+
     def _first_reasons(self, found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         result: dict[str, list[int]] = {n: [] for n in found}
         for position in sorted({p for places in found.values() for p in places}):
@@ -87,14 +95,18 @@ class Findings:
     def _make(self, name: str, *, is_reported: bool) -> answer.CriterionFinding:
         criterion = self.account.packs.criteria[name]
         truth = self._truth_of(name, criterion)
+        facts = tuple(map(self.account.fact_read, self.account.leaf_facts(name)))
+        because = self._because(name, criterion, truth)
+        if criterion.effect == "triages" and truth is True:
+            because += sentences.recorded(facts)
         return answer.CriterionFinding(
             id=name,
             title=criterion.title,
             effect=criterion.effect,
             truth=word(truth),
             side=_side(criterion, truth),
-            because=self._because(name, criterion, truth),
-            facts=tuple(map(self.account.fact_read, self.account.leaf_facts(name))),
+            because=because,
+            facts=facts,
             references=self.account.layout.citations[name],
             strength=criterion.strength,
             confirmed=criterion.confirmed,

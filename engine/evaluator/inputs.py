@@ -12,6 +12,7 @@ from engine.compiler.packset import in_force
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from engine.compiler.check import Past
     from engine.compiler.packset import PackSet
     from engine.dictionary import Typed
     from engine.facts import PatientFacts
@@ -32,6 +33,8 @@ def prepare(book: RuleBook, packs: PackSet, facts: PatientFacts, rules_of: date 
         seen = facts.known.get(fact)
         if seen is not None and isinstance(seen.value, date):
             values[node] = seen.value < limit
+    for node, past in packs.past.items():
+        values[node] = _was(past, facts)
     records: dict[str, tuple[dict[str, form.Value], ...] | None] = {}
     for name in packs.compiled.records:
         given = facts.records.get(name)
@@ -41,6 +44,13 @@ def prepare(book: RuleBook, packs: PackSet, facts: PatientFacts, rules_of: date 
             else tuple(dict(trials.enrich(t, facts, book.fields[name], book.drugs, packs.trial_limits)) for t in given)
         )
     return form.Inputs(values, records)
+
+
+def _was(past: Past, facts: PatientFacts) -> bool:
+    seen = facts.stale.get(past.fact)
+    if seen is None or seen.observed_on is None or seen.value not in past.values:
+        return False
+    return past.days is None or (facts.as_of - seen.observed_on).days <= past.days
 
 
 def _value(value: Typed, as_of: date) -> form.Value:

@@ -68,7 +68,10 @@ class Layout:
 
     @cached_property
     def plain_facts(self) -> Mapping[str, tuple[str, ...]]:
-        """The input facts behind each criterion that rests on no evidence and no count; the same for every patient."""
+        """The input facts behind each criterion that rests on no evidence, no count and nothing past.
+
+        They are the same for every patient.
+        """
         return {
             n: facts for n in self.packs.criteria if n in self.packs.nodes and (facts := self._plain(n)) is not None
         }
@@ -79,7 +82,7 @@ class Layout:
         while queue:
             current = queue.pop(0)
             node = self.packs.nodes[current]
-            if isinstance(node, form.EvidenceNode | form.CountNode):
+            if isinstance(node, form.EvidenceNode | form.CountNode) or current in self.packs.past:
                 return None
             if fact := self.fact_of(current):
                 found[fact] = None

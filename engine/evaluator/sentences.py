@@ -15,6 +15,8 @@ from engine.compiler import form
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from engine.evaluator.decision import FactRead
+
 DISCLAIMER = (
     "Decision support for a licensed clinician, who can review the basis of each statement; it does not diagnose, "
     "prescribe or decide. The rules have not been confirmed by a psychiatrist."
@@ -62,6 +64,12 @@ def join(words: Iterable[str]) -> str:
     if len(items) <= 1:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def recorded(facts: Iterable[FactRead]) -> str:
+    """Say what is recorded of facts; empty where nothing is."""
+    named = "; ".join(f"{f.label}{f' ({f.date})' if f.date else ''}: {f.value}" for f in facts if f.value is not None)
+    return f" Recorded: {named}." if named else ""
 
 
 def unknown(labels: Iterable[str]) -> str:

@@ -45,6 +45,11 @@ def _days(book: RuleBook, packs: PackSet, facts: PatientFacts) -> Iterator[tuple
     """The days after `as_of` on which something could change, with the fact that moves (empty for a rule's date)."""
     if packs.rule_dates and packs.rule_dates[-1] > facts.as_of:
         yield from ((day, "") for day in packs.rule_dates if day > facts.as_of)
+    for past in packs.past.values():
+        if past.days is not None:
+            seen = facts.stale.get(past.fact) or facts.known.get(past.fact)
+            if seen is not None and seen.observed_on is not None:
+                yield from _later(facts.as_of, seen.observed_on, past.days + 1, past.fact)
     for name, seen in facts.known.items():
         limit = book.facts[name].valid_for_days
         if seen.observed_on is not None and limit is not None:
@@ -64,10 +69,12 @@ def _later(as_of: date, start: date, days: int, fact: str) -> Iterator[tuple[dat
 
 
 def _at(book: RuleBook, facts: PatientFacts, day: date) -> PatientFacts:
-    """The same facts on a later day: what has gone stale is missing."""
+    """The same facts on a later day: what has gone stale counts no longer."""
 
     def is_fresh(name: str, seen: Observed) -> bool:
         limit = book.facts[name].valid_for_days
         return seen.observed_on is None or limit is None or (day - seen.observed_on).days <= limit
 
-    return replace(facts, as_of=day, known={n: o for n, o in facts.known.items() if is_fresh(n, o)})
+    known = {n: o for n, o in facts.known.items() if is_fresh(n, o)}
+    stale = {n: o for n, o in facts.known.items() if n not in known}
+    return replace(facts, as_of=day, known=known, stale={**facts.stale, **stale})

@@ -72,7 +72,7 @@ class Reading:
 
     @cached_property
     def also_asked(self) -> tuple[Asked, ...]:
-        """The questions without a bearing on the answers."""
+        """The questions that no status turns on by themselves."""
         return tuple(map(self._ask, self.view.decision.also_ask))
 
     def _ask(self, question: Question) -> Asked:

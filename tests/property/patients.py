@@ -107,6 +107,8 @@ BENIGN: Mapping[str, object] = {
 
 _EPISODE_DAYS = 400
 _SITUATED = 0.25
+_DATED, _DATED_ALARM = 0.03, 0.3
+"""How many known facts come with a date, and how many of those of which an old observation may raise an alarm."""
 """The share of patients who are in one of the situations."""
 _FAILED: Mapping[str, object] = {
     "adherence": "adherent",
@@ -176,6 +178,7 @@ class Patients:
         thresholds: for each fact and field the numbers with which it is compared, dates as days before `as_of`.
         fixed_days: for each date fact the days with which it is compared.
         days: those on which a rule begins or ends to hold, or a number changes.
+        alarms: the facts of which an old observation may raise an alarm, with the ages at which it does no longer.
 
     """
 
@@ -185,6 +188,7 @@ class Patients:
     thresholds: Mapping[str, tuple[int, ...]] = field(init=False)
     fixed_days: Mapping[str, tuple[date, ...]] = field(init=False)
     days: tuple[date, ...] = field(init=False)
+    alarms: Mapping[str, tuple[int, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         alone = self.book.packs_for(self.jurisdiction)
@@ -202,6 +206,8 @@ class Patients:
         compared = {(fact, day) for packs in sets for fact, day in packs.dates.values()}
         self.fixed_days = {fact: tuple(sorted(day for other, day in compared if other == fact)) for fact, _ in compared}
         self.days = tuple(sorted({day for packs in sets for day in packs.rule_dates}))
+        limits = {(past.fact, past.days or 0) for packs in sets for past in packs.past.values()}
+        self.alarms = {fact: tuple(sorted(days + 1 for name, days in limits if name == fact)) for fact, _ in limits}
         self.trial_fields = {f.id: f for f in self.book.facts["trials"].fields}
 
     def payers_tried(self, *, is_full: bool) -> tuple[str | None, ...]:
@@ -226,7 +232,7 @@ class Patients:
                 facts[name] = (as_of - timedelta(days=_EPISODE_DAYS)).isoformat()
             elif name in BENIGN:
                 facts[name] = BENIGN[name]
-            if rng.random() < 0.03 and name in facts:
+            if rng.random() < (_DATED_ALARM if name in self.alarms else _DATED) and name in facts:
                 facts[name] = self._observed(rng, definition, facts[name], as_of)
         if rng.random() < _SITUATED:
             facts |= self._situation(rng, regime, as_of)
@@ -323,10 +329,10 @@ class Patients:
             if rng.random() >= regime.missing
         }
 
-    @staticmethod
-    def _observed(rng: Random, definition: FactDefinition, value: object, as_of: date) -> Raw:
+    def _observed(self, rng: Random, definition: FactDefinition, value: object, as_of: date) -> Raw:
         limit = definition.valid_for_days or 0
-        age = rng.choice((0, 1, limit - 1, limit, limit + 1))
+        turns = (age for end in self.alarms.get(definition.id, ()) for age in (end - 1, end))
+        age = rng.choice((0, 1, limit - 1, limit, limit + 1, *turns))
         return {"value": value, "date": (as_of - timedelta(days=max(age, 0))).isoformat(), "source": "Observation/1"}
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from engine.compiler import form
-from engine.compiler.check import Typing, fact_symbol, reads
+from engine.compiler.check import Past, Typing, fact_symbol, reads
 from engine.compiler.witness import read_witnesses
 from engine.pack.load import load_rules
 from engine.pack.model import Derived
@@ -71,6 +72,53 @@ def test_what_does_not_fit_is_told_and_stands_for_always(typing: Typing, conditi
 def test_comparisons_with_fixed_days_are_left_to_the_door(typing: Typing) -> None:
     typing.condition("scored_on before 2022-12-14", ("when",))
     assert [fact for fact, _ in typing.dates.values()] == ["scored_on"]
+
+
+@pytest.fixture
+def aging(typing: Typing) -> Typing:
+    """Give a typing of a criterion that triages, where the allergy goes stale."""
+    symbol = typing.scope["allergy"]
+    assert symbol.definition is not None
+    stale = fact_symbol(symbol.definition.model_copy(update={"valid_for": "1 d"}))
+    return replace(typing, scope={**typing.scope, "allergy": stale}, past={})
+
+
+@pytest.mark.parametrize(
+    ("condition", "past"),
+    [
+        ("allergy was yes", Past("allergy", ("yes",), None)),
+        ("allergy was in [yes, no] within 4 wk", Past("allergy", ("yes", "no"), 28)),
+    ],
+)
+def test_what_was_recorded_too_long_ago_is_left_to_the_door(aging: Typing, condition: str, past: Past) -> None:
+    assert aging.condition({"any": [condition, "danger"]}, ("when",)) == form.AnyOf(
+        (form.Holds(past.node), form.Holds("danger"))
+    )
+    assert aging.past == {past.node: past}
+    assert not aging.faults
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ({"not": "allergy was yes"}, "`was` cannot be negated"),
+        ({"not": {"any": ["danger", "allergy was yes"]}}, "`was` cannot be negated"),
+        ("allergy was maybe", "is not a value"),
+        ("allergy was yes within 3 mg", "is not a length of time"),
+        ("score was yes", "it is a number"),
+    ],
+)
+def test_an_old_observation_may_only_raise_an_alarm(aging: Typing, condition: object, words: str) -> None:
+    aging.condition(condition, ("when",))
+    assert {f.code for f in aging.faults} == {"pack/type"}
+    assert words in " ".join(f"{f.message} {f.hint}" for f in aging.faults)
+
+
+def test_only_criteria_that_triage_ask_what_was(typing: Typing, aging: Typing) -> None:
+    replace(aging, past=None).condition("allergy was yes", ("when",))
+    typing.past = {}
+    typing.condition("allergy was yes", ("when",))
+    assert [f.message for f in typing.faults] == ["`was` cannot be used here", "`allergy` does not go stale"]
 
 
 def _derived(**more: object) -> Derived:

@@ -132,6 +132,7 @@ def test_facts_are_read_back_from_their_bytes(book: RuleBook) -> None:
         "madrs_total": {"value": 31, "date": "2025-05-30", "source": "Observation/1"},
         "sbp_mmHg": 900,
         "dbp_mmHg": 80,
+        "si_level": {"value": "active_intent_no_plan", "date": "2025-05-30", "source": "Observation/2"},
         "trials": [
             {"drug": "sertraline", "start_date": "2025-01-10", "end_date": "2026-01-01"},
             {"value": {"drug": "venlafaxine"}, "source": "MedicationRequest/1"},
@@ -146,6 +147,7 @@ def test_facts_are_read_back_from_their_bytes(book: RuleBook) -> None:
     assert read.records["trials"][0].has_future_date
     assert [record.source for record in read.records["trials"]] == ["", "MedicationRequest/1"]
     assert read.unusable == facts.unusable != ()
+    assert [s.value for s in read.stale.values()] == ["active_intent_no_plan"]
 
 
 @pytest.mark.parametrize(

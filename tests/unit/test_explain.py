@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
@@ -210,6 +210,61 @@ def test_triage_is_provisional_while_an_input_is_missing(name: str) -> None:
     triage = evaluate({name: ...}).decision.triage
 
     assert (triage.level, triage.provisional) == ("low", True)
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "age", "level"),
+    [
+        ("si_level", "active_plan_and_intent", 30, "emergency"),
+        ("si_level", "active_plan_and_intent", 31, "low"),
+        ("si_level", "active_method_no_intent", 2, "moderate"),
+        ("si_level", "none", 2, "low"),
+        ("suicidal_behavior_recency", "within_24h", 2, "high"),
+        ("suicidal_behavior_recency", "within_24h", 91, "moderate"),
+        ("suicidal_behavior_recency", "none", 2, "low"),
+    ],
+)
+def test_an_old_observation_raises_an_alarm_and_settles_nothing(fact: str, value: str, age: int, level: str) -> None:
+    seen = {"value": value, "date": (TODAY - timedelta(days=age)).isoformat()}
+    decision = evaluate({fact: seen, "imminent_risk_judgement": ...}).decision
+
+    assert decision.triage.level == level
+    assert decision.triage.provisional is (level != "emergency")
+    assert fact in {q.fact for q in decision.missing}
+    first = decision.triage.criteria[0]
+    assert ("when last recorded" in first.because) is (value != "none")
+    assert (seen["date"] in first.because) is (value != "none")
+
+
+def test_an_old_observation_favors_nothing() -> None:
+    seen = {"value": "active_plan_and_intent", "date": (TODAY - timedelta(days=3)).isoformat()}
+    findings = [f for o in evaluate({"si_level": seen}).decision.options for f in o.criteria]
+
+    assert {f.truth for f in findings if f.id == "US-ESK-IND-03"} == {"unknown"}
+
+
+def test_a_reading_that_went_stale_is_no_contradiction() -> None:
+    day = (TODAY - timedelta(days=1)).isoformat()
+    stale = {"sbp_mmHg": {"value": 126, "date": day}, "dbp_mmHg": {"value": 78, "date": day}}
+    swapped = {"sbp_mmHg": 78, "dbp_mmHg": 126}
+
+    def reported(changes: Mapping[str, object]) -> set[str]:
+        return {f.id for o in evaluate(changes).decision.options for f in o.criteria if f.is_reported}
+
+    assert "US-ENG-05" not in reported(stale)
+    assert "US-ENG-05" in reported(swapped)
+
+
+def test_a_trial_that_ended_before_the_episode_is_not_said_to_contradict_itself() -> None:
+    earlier = {**TRIALS[0], "drug": "escitalopram", "start_date": "2023-09-02", "end_date": "2024-01-25"}
+    now = {**TRIALS[0], "drug": "escitalopram", "start_date": "2025-05-20", "end_date": "2025-06-01"}
+
+    def contradicting(trial: dict[str, object]) -> bool:
+        decision = evaluate({"trials": [trial], "episode_start_date": "2024-08-12"}).decision
+        return any("contradicts itself" in u.reason for u in decision.unusable)
+
+    assert not contradicting(earlier)
+    assert contradicting(now)
 
 
 # Coverage

@@ -42,6 +42,9 @@ WHEN = ("when",)
         ("level in [a, b]", expr.OneOfAtom("level", ("a", "b"), WHEN)),
         ("day within 28 d", expr.WithinAtom("day", Decimal(28), "d", WHEN)),
         ("day before 2022-12-14", expr.BeforeAtom("day", date(2022, 12, 14), WHEN)),
+        ("level was a", expr.WasAtom("level", ("a",), None, "", WHEN)),
+        ("level was a within 30 d", expr.WasAtom("level", ("a",), Decimal(30), "d", WHEN)),
+        ("level was in [a, b] within 4 wk", expr.WasAtom("level", ("a", "b"), Decimal(4), "wk", WHEN)),
     ],
 )
 def test_each_atom_is_read(text: str, atom: expr.Syntax) -> None:

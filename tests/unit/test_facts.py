@@ -234,6 +234,17 @@ def test_a_stale_value_is_missing_from_the_day_after_its_last() -> None:
     assert known({"phq9_total": 20}) == {"phq9_total": 20}
 
 
+def test_what_went_stale_is_kept_beside_what_is_known() -> None:
+    facts = read({"si_level": {"value": "active_plan_and_intent", "date": "2025-05-30", "source": "Observation/1"}})
+
+    assert facts.known == {}
+    assert [(u.fact, u.reason) for u in facts.unusable] == [
+        ("si_level", "it was observed more than 1 day before `as_of`")
+    ]
+    assert facts.stale["si_level"].value == "active_plan_and_intent"
+    assert facts.stale["si_level"].observed_on == date(2025, 5, 30)
+
+
 def test_a_date_of_the_future_marks_its_trial() -> None:
     assert (
         read({"trials": [{"end_date": "2025-06-03"}, {"end_date": "2025-06-02"}]}).records["trials"][0].has_future_date

@@ -73,6 +73,20 @@ def test_a_reading_goes_stale() -> None:
     assert (change.date, change.to) == ((TODAY + timedelta(days=1)).isoformat(), "insufficient_data")
 
 
+def test_an_alarm_that_an_old_observation_raises_lapses() -> None:
+    seen = {"value": "active_plan_and_intent", "date": (TODAY - timedelta(days=20)).isoformat()}
+    facts: dict[str, object] = {**resistant(TODAY), "si_level": seen}
+    del facts["imminent_risk_judgement"]
+    decision = evaluate(facts, TODAY).decision
+
+    assert decision.triage.level == "emergency"
+    assert decision.changes_on is not None
+    assert decision.changes_on.fact == "si_level"
+    found = first_change(facts, TODAY, 30)
+    assert found is not None
+    assert decision.changes_on.date == found[0] == (TODAY + timedelta(days=11)).isoformat()
+
+
 def test_a_change_of_a_rule_that_changes_no_status_is_not_named() -> None:
     assert evaluate(resistant(date(2020, 8, 2)), date(2020, 8, 2)).decision.changes_on is None
 
@@ -85,7 +99,8 @@ def test_the_next_change_is_the_one_that_evaluating_every_day_finds(seed: int) -
         facts = resistant(as_of)
         for name in rng.sample(sorted(facts), 3):
             del facts[name]
-        for name in ("sbp_mmHg", "dbp_mmHg", "uds_positive", "madrs_total", "transport_arranged"):
+        facts["si_level"] = rng.choice(("none", "active_plan_and_intent", "active_method_no_intent"))
+        for name in ("sbp_mmHg", "dbp_mmHg", "uds_positive", "madrs_total", "transport_arranged", "si_level"):
             if name in facts:
                 facts[name] = {
                     "value": facts[name],
