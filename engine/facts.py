@@ -84,9 +84,12 @@ class PatientFacts:
 
 
 class _MalformedError(Exception):
-    def __init__(self, code: str, message: str) -> None:
+    """A value that is refused; `part` names what beside the value is wrong, as in `date`."""
+
+    def __init__(self, code: str, message: str, part: str = "") -> None:
         self.code = code
         self.message = message
+        self.part = part
 
 
 class _UnusableError(Exception):
@@ -108,7 +111,7 @@ def read_facts(
         raw: fact name to a JSON value or to `{"value", "date", "source", "unit"}`; a list of objects for a list fact,
             each alone or as `{"value", "source"}`.
         as_of: the day on which the rules are evaluated; dates are counted back from it.
-        path_of: the caller's own path to a fact, for errors.
+        path_of: the caller's own path to a fact, or to `NAME.date`, `NAME.source` and `NAME.unit` of it, for errors.
 
     Raises:
         FactError: unknown names, wrong types, malformed dates and numbers, values outside a closed list: all of them.
@@ -153,7 +156,8 @@ class _Reader:
         try:
             observed = self._observed(definition, raw, path)
         except _MalformedError as fault:
-            self.violations.append(Violation(path, fault.code, fault.message))
+            place = self.path_of(f"{definition.id}.{fault.part}") if fault.part else path
+            self.violations.append(Violation(place, fault.code, fault.message))
         except _UnusableError as fault:
             self.unusable.append(Unusable(definition.id, path, str(fault)))
         else:
@@ -273,12 +277,21 @@ def _unwrap(raw: Mapping[object, object]) -> tuple[object, date | None, str, str
         raise _MalformedError(
             code, "an observed value has `value` and optionally `date`, `source` and `unit`, nothing else"
         )
-    observed_on = None if raw.get("date") is None else _date(raw["date"])
-    source, unit = ("" if raw.get(key) is None else raw[key] for key in ("source", "unit"))
-    if not isinstance(source, str) or not isinstance(unit, str) or len(source) > MAX_TEXT or len(unit) > MAX_TEXT:
-        code = "fact/wrong-type"
-        raise _MalformedError(code, f"`source` and `unit` are texts of at most {MAX_TEXT} characters")
+    try:
+        observed_on = None if raw.get("date") is None else _date(raw["date"])
+    except _MalformedError as fault:
+        raise _MalformedError(fault.code, fault.message, "date") from None
+    source, unit = (_short(raw.get(part), part) for part in ("source", "unit"))
     return raw["value"], observed_on, source if is_visible(source) else "", unit
+
+
+def _short(text: object, part: str) -> str:
+    if text is None:
+        return ""
+    if not isinstance(text, str) or len(text) > MAX_TEXT:
+        code = "fact/wrong-type"
+        raise _MalformedError(code, f"is a text of at most {MAX_TEXT} characters", part)
+    return text
 
 
 def is_visible(text: str) -> bool:
@@ -357,8 +370,8 @@ def _number(definition: FactDefinition, raw: object, unit: str) -> int:
         code = "fact/not-finite"
         raise _MalformedError(code, "must be a finite number")
     if isinstance(raw, Decimal) and raw and abs(raw.adjusted()) > MAX_MAGNITUDE:
-        code = "fact/not-finite"
-        raise _MalformedError(code, "must be a number of ordinary size")
+        msg = "it is no number of ordinary size"
+        raise _UnusableError(msg)
     low, high = definition.range or (Decimal(0), Decimal(0))
     if isinstance(raw, int) and not unit:
         if not low <= raw <= high:

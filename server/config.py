@@ -280,6 +280,8 @@ def _caller_faults(settings: Settings) -> list[str]:
         faults.append("--certificate-role: needed with --client-ca where no token gives roles; nobody could call")
     if settings.certificate_roles and not settings.client_ca:
         faults.append("--certificate-role: needs --client-ca")
+    if settings.certificate_roles and settings.jwks:
+        faults.append("--certificate-role: not with --jwks, since callers are told apart by their tokens then")
     return faults
 
 

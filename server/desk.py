@@ -11,7 +11,7 @@ from engine.ledger.body import Access
 from engine.page.timeline import read_history
 from server.cds_hooks.desk import Opened, Shown
 from server.convert.asking import write_feedback_request, write_fhir_request
-from server.convert.ledger import EVALUATE_FHIR, write_caller
+from server.convert.ledger import EVALUATE_FHIR, read_card, write_caller
 from server.evaluation import Call
 from server.faults import Code, Fault, expired
 from server.interceptors.layers import Notes
@@ -162,7 +162,8 @@ class LocalDesk:
         return opened
 
     def feedback(self, feedback: Feedback, caller: Caller, deadline: float) -> None:
-        """Log what became of a card; a repeat changes nothing. Raises: LedgerError, Fault."""
+        """Log what became of a card; a repeat changes nothing. Raises: LedgerError; Fault, also for another's card."""
+        self._check_client(feedback.card, caller)
         data = write_feedback_request(
             card=feedback.card,
             outcome=feedback.outcome,
@@ -171,6 +172,17 @@ class LocalDesk:
             moment=feedback.moment,
         )
         self._log_service.answer("RecordFeedback", data, self._call(_FEEDBACK, caller, deadline))
+
+    def _check_client(self, card: str, caller: Caller) -> None:
+        """Refuse feedback on a card that went to another client; a card that the log does not know may be anybody's.
+
+        INVARIANT: the log names a caller by its client, which has no space in its name, and after one by its user.
+        """
+        with self._log.reading() as snapshot:
+            index = snapshot.index_of(read_card(card))
+            asked_by = None if index is None else self._log.open_entry(snapshot, index).caller
+        if asked_by is not None and asked_by.caller.partition(" ")[0] != caller.name.partition(" ")[0]:
+            raise Fault(Code.NOT_FOUND, "CARD_UNKNOWN", "no card of this id went to this client")
 
     def _call(self, method: str, caller: Caller, deadline: float) -> Call:
         deadline_ms = max(1, round((deadline - self._monotonic()) * 1000)) if deadline else 0

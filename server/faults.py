@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from engine.facts import MAX_PROBLEMS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -54,8 +56,10 @@ def idle(seconds: float) -> Fault:
 
 def invalid(violations: Iterable[Violation]) -> Fault:
     """Refuse a request whose fields are wrong."""
-    listed = tuple(violations)
-    message = f"the request has {len(listed)} invalid field{'s' * (len(listed) != 1)}; see the field violations"
+    listed = frozenset(violations)
+    fields = len({violation.path for violation in listed})
+    most = "at least " if len(listed) >= MAX_PROBLEMS else ""
+    message = f"the request has {most}{fields} invalid field{'s' * (fields != 1)}; see the field violations"
     return Fault(Code.INVALID_ARGUMENT, "INVALID_FIELDS", message, violations=listed)
 
 

@@ -95,7 +95,8 @@ class LogRecorder:
         logged = self._log.append(self._account(Kind.DECISION, content, caller, situation, request))
         receipt = write_receipt(self._log.origin, logged.index, logged.receipt)
         response = kept.response_bytes if logged.response is None else logged.response
-        given = with_receipt(response, RESPONSES[call.method], receipt)
+        position = None if logged.response is None else situation.circumstances.position
+        given = with_receipt(response, RESPONSES[call.method], receipt, position)
         return Recorded(given, entry_uuid(logged.entry_id), logged.index, logged.receipt)
 
     def record_refusal(self, error: Exception, data: bytes, asked: Asked | None, situation: Situation) -> None:

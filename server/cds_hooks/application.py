@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 REQUEST_SECONDS = 30.0
-"""For a whole request, however slowly its body comes and its answer is taken."""
+"""For the work on a request, however slowly its body comes. How long its answer may take to go out: `connection`."""
 
 
 @dataclass(frozen=True)

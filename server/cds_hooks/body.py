@@ -70,5 +70,14 @@ def read_members(data: bytes) -> tuple[dict[str, object], dict[str, bytes]]:
         raise malformed("; ".join(f"the body {violation.message}" for violation in error.violations)) from None
 
 
+def is_whole(text: str) -> bool:
+    """Say whether a text can be written: JSON can escape half of a character, as where an emoji was cut off."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _too_large(limit: int) -> Refusal:
     return Refusal(413, "too-large", f"the body is larger than {limit} bytes; send fewer resources")

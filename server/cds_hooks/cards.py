@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from server.cds_hooks.detail import write_detail, write_emergency
+from server.cds_hooks.detail import Came, write_detail, write_emergency
 from server.cds_hooks.suggestions import suggestions
 from server.cds_hooks.summary import write_summary
 
@@ -98,42 +98,47 @@ class Deck:
         """Say whether the triage comes before everything else."""
         return shown.decision.triage.level == self._words.emergency.level
 
-    def write(self, shown: Shown, call: HookCall, ordered: Sequence[str], addresses: Addresses) -> list[Card]:
+    def write(
+        self, shown: Shown, call: HookCall, ordered: Sequence[str], came: Came, addresses: Addresses
+    ) -> list[Card]:
         """Write the cards, most urgent first, at most two.
 
         Args:
             shown: the decision.
             call: what was asked; its patient is the subject of suggestions.
             ordered: the options that draft orders are of; empty at a patient view.
+            came: what of the call could not be looked at.
             addresses: what cards link to.
 
         """
         drawn = [self._emergency(shown, addresses)] if self.is_emergency(shown) else []
         if ordered or not drawn:
-            drawn += self._options(shown, call, ordered, addresses)
+            drawn += self._options(shown, call, ordered, came, addresses)
         drawn = drawn[:MOST_CARDS]
         for number, card in enumerate(drawn, 1):
             card.draft["uuid"] = card_id(shown.decision_id, number)
         return drawn
 
-    def _options(self, shown: Shown, call: HookCall, ordered: Sequence[str], addresses: Addresses) -> list[Card]:
+    def _options(
+        self, shown: Shown, call: HookCall, ordered: Sequence[str], came: Came, addresses: Addresses
+    ) -> list[Card]:
         answers = {answer.option: answer for answer in shown.decision.options}
         if ordered:
             wanted = [answers[option] for option in ordered if option in answers]
         else:
             in_order = [answers[option] for option in shown.decision.option_order if option in answers]
             wanted = [answer for answer in in_order if answer.authorization != "standard_care"][:1]
-        made = [self._option(shown, answer, addresses, is_order=bool(ordered)) for answer in wanted]
+        made = [self._option(shown, answer, came, addresses, is_order=bool(ordered)) for answer in wanted]
         made.sort(key=lambda card: card.urgency)
         if made:
             self._suggest(made[0].draft, shown, wanted, call)
         return made
 
-    def _option(self, shown: Shown, answer: OptionAnswer, addresses: Addresses, *, is_order: bool) -> Card:
+    def _option(self, shown: Shown, answer: OptionAnswer, came: Came, addresses: Addresses, *, is_order: bool) -> Card:
         said = self._words.statuses[answer.status]
         draft: dict[str, object] = {
             "summary": write_summary(answer, shown.decision, self._words, self._definitions),
-            "detail": write_detail(answer, shown, self._words, self._definitions),
+            "detail": write_detail(answer, shown, came, self._words, self._definitions),
             "indicator": said.indicator if is_order else "info",
             "source": self._source(addresses, said.topic),
             "overrideReasons": self._reasons(said.topic),

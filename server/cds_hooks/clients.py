@@ -18,7 +18,7 @@ class ClientsError(Exception):
 
 
 class Client(BaseModel):
-    """One client.
+    """One client. Its `name` holds no space: where the log names a caller, what follows the first one is the user.
 
     `issuer` is what its tokens say in `iss`, `jku` the address of its keys as its tokens may name it, `jwks` a file of
     them, which wins over fetching. `certificate` is the name in its client certificate, an alternative to tokens.
@@ -27,7 +27,7 @@ class Client(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = Field(min_length=1, max_length=64)
+    name: str = Field(pattern=r"^\S+$", max_length=64)
     jurisdiction: str = Field(min_length=1)
     issuer: str = ""
     jku: str = ""

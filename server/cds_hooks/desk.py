@@ -155,6 +155,6 @@ class Desk(Protocol):
 
         Raises:
             LedgerError: it cannot be logged; the client may send it again.
-            Fault: it is not of a form that can be logged, or the decision was erased.
+            Fault: it is not of a form that can be logged, the decision was erased, or the card went to another client.
 
         """

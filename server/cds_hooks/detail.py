@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.cds_hooks.markdown import escaped, listed, paragraphs, table
@@ -21,9 +22,22 @@ _GO_AHEAD = frozenset({"eligible", "eligible_with_precautions"})
 _SHOWN = {"plan": "Plan", "dosing": "Dosing", "monitoring": "Monitoring and warnings"}
 
 
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What of a call could not be looked at.
+
+    `absent` are the keys of the prefetch templates whose data neither came nor could be read; `has_untold_draft` says
+    that a draft beside those answered names a drug that cannot be told.
+    """
+
+    absent: tuple[str, ...]
+    has_untold_draft: bool
+
+
 def write_detail(
     answer: OptionAnswer,
     shown: Shown,
+    came: Came,
     words: Words,
     definitions: Mapping[str, FactDefinition],
 ) -> str:
@@ -32,6 +46,7 @@ def write_detail(
     Args:
         answer: the option.
         shown: the decision.
+        came: what of the call could not be looked at.
         words: what the face says.
         definitions: the data dictionary, by name.
 
@@ -46,7 +61,8 @@ def write_detail(
         _referrals(decision),
         _unusable(decision),
         _candidates(shown, definitions),
-        _incomplete(shown),
+        _incomplete(shown, came),
+        "Another draft names a drug that cannot be told from what came." if came.has_untold_draft else "",
         _change(decision, words),
     ]
     return paragraphs([*said, _foot(decision, words)])
@@ -125,9 +141,12 @@ def _suggested(value: object, definition: FactDefinition | None) -> str:
     return f" may be {definition.values.get(text, text) if definition else text}" if text else ""
 
 
-def _incomplete(shown: Shown) -> str:
+def _incomplete(shown: Shown, came: Came) -> str:
     is_partial = any(issue.code == "fhir/history-incomplete" for issue in shown.reading.issues)
-    return "The record came in part only; what did not come is treated as unknown." if is_partial else ""
+    if not came.absent and not is_partial:
+        return ""
+    named = f" (absent: {escaped(', '.join(came.absent))})" if came.absent else ""
+    return f"The record came in part only{named}; what did not come is treated as unknown."
 
 
 def _change(decision: Decision, words: Words) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from server.cds_hooks.body import is_whole
 from server.cds_hooks.desk import Feedback
 from server.cds_hooks.outcome import Refusal, malformed
 
@@ -61,6 +62,10 @@ def _read(item: Mapping[str, object]) -> Feedback:
     code, comment = _reason(item)
     if len(comment) > MAX_COMMENT:
         raise malformed(f"`userComment` has more than {MAX_COMMENT} characters")
+    if not is_whole(comment):
+        raise malformed("`userComment` holds half of a character; cut it off between characters")
+    if not is_whole(code):
+        raise malformed("the code of the reason holds half of a character")
     return Feedback(str(UUID(card)), "overridden", code, comment, _moment(item))
 
 

@@ -1,20 +1,21 @@
 """Reading from other servers: a client's keys, and the resources that it did not prefetch.
 
-Bounded in size and time; redirects are not followed; a FHIR server is read only if it is registered for the client and
-only with the token that came with the call. Source: CDS Hooks 2.0, FHIR resource access.
+Bounded in size and time; redirects are not followed; a FHIR server is read only below the base address that is
+registered for the client, and only with the token that came with the call. Source: CDS Hooks 2.0, FHIR resource access.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpx
 
 from server.cds_hooks.body import read_object
-from server.cds_hooks.hook import resources
+from server.cds_hooks.hook import BUNDLE, resources
 from server.cds_hooks.outcome import Refusal
 from server.cds_hooks.prefetch import filled
 
@@ -30,6 +31,8 @@ _LARGE = 1024 * 1024
 """Bytes above which an answer is parsed away from the event loop."""
 
 _AT_ONCE = 8
+_LEADING_OUT = re.compile(r"%(2f|5c|25)", re.IGNORECASE)
+"""A slash, a backslash and the escape itself, escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,8 @@ async def complete(
     reader = _Reader(server, call.access, outside, allowance.size)
     addresses = {
         key: f"{server}/{_quoted(query)}"
-        for key, template in templates.items()
-        if _is_short(key, template, content, templates) and (query := filled(template, call.context)) is not None
+        for key in absent_keys(content, templates)
+        if (query := filled(templates[key], call.context)) is not None
     }
     addresses |= {f"{key} next": link for key, value in content.items() if (link := next_link(value))}
     tasks = {key: asyncio.create_task(reader.read(address)) for key, address in addresses.items()}
@@ -144,7 +147,6 @@ class _Reader:
 
     def __init__(self, server: str, access: FhirAccess, outside: Outside, limit: int) -> None:
         self._server = server
-        self._origin = _origin(server)
         self._headers = {"accept": "application/fhir+json", "authorization": f"Bearer {access.token}"}
         self._outside = outside
         self._left = limit
@@ -155,7 +157,7 @@ class _Reader:
         pages: list[dict[str, object]] = []
         while address:
             target = urljoin(f"{self._server}/", address)
-            if len(pages) == MAX_PAGES or _origin(target) != self._origin:
+            if len(pages) == MAX_PAGES or not _is_below(target, self._server):
                 message = "the pages lead too far"
                 raise FetchError(message)
             async with self._gate:
@@ -191,23 +193,22 @@ def _add(content: dict[str, object], key: str, pages: list[dict[str, object]]) -
         content[name] = page
 
 
-def _is_short(key: str, template: str, content: Mapping[str, object], templates: Mapping[str, str]) -> bool:
-    """Say whether what a template asks for did not come: neither under its key nor under one of the site's own.
+def absent_keys(content: Mapping[str, object], templates: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the keys of the templates whose data did not come, neither under the key nor under one of the site's own.
 
-    An OperationOutcome is a failed query. None is the answer that there is no data.
+    An OperationOutcome is a failed query, and so is what holds no resource. None is the answer that there is no data.
     """
+    return tuple(key for key, template in templates.items() if _is_short(key, template, content, templates))
+
+
+def _is_short(key: str, template: str, content: Mapping[str, object], templates: Mapping[str, str]) -> bool:
     if key in content:
-        found = list(resources(content[key]))
-        return (
-            bool(found) and all(r["resourceType"] == "OperationOutcome" for r in found) and not _is_bundle(content[key])
-        )
+        value = content[key]
+        is_answer = value is None or (isinstance(value, dict) and value.get("resourceType") == BUNDLE)
+        return not is_answer and all(r["resourceType"] == "OperationOutcome" for r in resources(value))
     kind = template.partition("?")[0].partition("/")[0]
     renamed = (value for name, value in content.items() if name not in templates)
     return not any(r["resourceType"] == kind for value in renamed for r in resources(value))
-
-
-def _is_bundle(value: object) -> bool:
-    return isinstance(value, dict) and value.get("resourceType") == "Bundle"
 
 
 def _origin(address: str) -> tuple[str, str, int | None]:
@@ -219,6 +220,20 @@ def _origin(address: str) -> tuple[str, str, int | None]:
     if parts.username or parts.password:
         return "", "", None
     return parts.scheme, parts.hostname or "", port
+
+
+def _is_below(address: str, base: str) -> bool:
+    """Say whether an address is a base address or below it, however a server reads paths.
+
+    A path in which dots, slashes or their escapes could lead out again is not.
+    """
+    if not address.isascii() or not address.isprintable() or _origin(address) != _origin(base):
+        return False
+    path, top = urlsplit(address).path, urlsplit(base).path.rstrip("/")
+    steps = [step.partition(";")[0] for step in unquote(path).split("/")]
+    if "\\" in path or _LEADING_OUT.search(path) or {".", ".."}.intersection(steps):
+        return False
+    return f"{unquote(path)}/".startswith(f"{unquote(top)}/")
 
 
 def _quoted(query: str) -> str:

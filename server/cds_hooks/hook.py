@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from server.cds_hooks.body import is_whole
 from server.cds_hooks.outcome import malformed
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[A-Za-z0-9._~\-]{1,256}", re.ASCII)
 MAX_TEXT = 256
+BUNDLE = "Bundle"
+_RESERVED = frozenset({"prefetch", "resourceType"})
+"""Keys by which a record is told to be something else than prefetched values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,8 @@ class FhirAccess:
 class HookCall:
     """One call. `context` holds the fields that prefetch templates may name; `drafts` and `selections` are of orders.
 
-    `by_url` holds the drafts that have a `fullUrl`. `access` is None where the client gave no token: a FHIR server is
-    never read without one.
+    `drafts` is as it came. `prefetch` holds each value as records do, also where it came as an entry of a Bundle.
+    `access` is None where the client gave no token: a FHIR server is never read without one.
     """
 
     hook: str
@@ -42,8 +46,7 @@ class HookCall:
     user: str
     patient: str
     context: Mapping[str, str]
-    drafts: tuple[Mapping[str, object], ...]
-    by_url: Mapping[str, Mapping[str, object]]
+    drafts: object
     selections: frozenset[str]
     prefetch: Mapping[str, object]
     access: FhirAccess | None
@@ -73,44 +76,60 @@ def read_call(body: Mapping[str, object], hook: str) -> HookCall:
         user=_text(context, "userId", "context.userId"),
         patient=patient,
         context=fields,
-        drafts=tuple(resources(context.get("draftOrders"))),
-        by_url=dict(_full_urls(context.get("draftOrders"))),
+        drafts=context.get("draftOrders"),
         selections=frozenset(s for s in selections if isinstance(s, str))
         if isinstance(selections, list)
         else frozenset(),
-        prefetch=prefetch if isinstance(prefetch, dict) else {},
+        prefetch=_opened(prefetch) if isinstance(prefetch, dict) else {},
         access=_access(body),
     )
 
 
-def resources(value: object) -> Iterator[Mapping[str, object]]:
+def resources(value: object) -> Iterator[dict[str, object]]:
     """Give the resources of a Bundle of any type or none, of a list, or the one resource that a value is.
 
     An entry may be the resource itself. Bundles inside Bundles are opened.
     """
-    waiting = [value]
+    return (resource for resource, _ in with_urls(value))
+
+
+def with_urls(value: object) -> Iterator[tuple[dict[str, object], str]]:
+    """Give the resources as `resources` does, each with the `fullUrl` of its entry; empty without one."""
+    waiting = [(value, "")]
     while waiting:
-        item = waiting.pop()
+        item, url = waiting.pop()
         if isinstance(item, list):
-            waiting.extend(reversed(item))
+            waiting.extend((each, "") for each in reversed(item))
         elif isinstance(item, dict):
-            if item.get("resourceType") == "Bundle" or ("entry" in item and "resourceType" not in item):
-                waiting.append(item.get("entry"))
-            elif isinstance(item.get("resource"), dict):
-                waiting.append(item["resource"])
-            elif isinstance(item.get("resourceType"), str):
-                yield item
+            kind, full_url = item.get("resourceType"), item.get("fullUrl")
+            if isinstance(kind, str) and kind != BUNDLE:
+                yield item, url
+            elif kind != BUNDLE and isinstance(item.get("resource"), dict):
+                waiting.append((item["resource"], full_url if isinstance(full_url, str) else ""))
+            else:
+                waiting.append((item.get("entry"), ""))
 
 
-def _full_urls(bundle: object) -> Iterator[tuple[str, Mapping[str, object]]]:
-    entries = bundle.get("entry") if isinstance(bundle, dict) else None
-    for entry in entries if isinstance(entries, list) else ():
-        if (
-            isinstance(entry, dict)
-            and isinstance(entry.get("fullUrl"), str)
-            and isinstance(entry.get("resource"), dict)
-        ):
-            yield entry["fullUrl"], entry["resource"]
+def _opened(prefetch: dict[str, object]) -> dict[str, object]:
+    """Give prefetched values as records hold them; the same object where they came so.
+
+    INVARIANT: what `resources` finds in a value is read with the record; nothing counts as there and is not looked at.
+    """
+    opened = {f"{key} more" if key in _RESERVED else key: _as_resource(value) for key, value in prefetch.items()}
+    is_same = all(key in opened and opened[key] is value for key, value in prefetch.items())
+    return prefetch if is_same else opened
+
+
+def _as_resource(value: object) -> object:
+    """Take a resource out of the entry in which it came, and say of a Bundle without a type that it is one."""
+    while isinstance(value, dict) and not isinstance(value.get("resourceType"), str):
+        if isinstance(value.get("resource"), dict):
+            value = value["resource"]
+        elif "entry" in value:
+            return {**value, "resourceType": BUNDLE}
+        else:
+            return value
+    return value
 
 
 def check_patient(call: HookCall, content: Mapping[str, object]) -> bool:
@@ -136,7 +155,7 @@ def _id(context: Mapping[str, object], name: str, kind: str) -> str:
 
 def _text(holder: Mapping[str, object], name: str, place: str) -> str:
     value = holder.get(name)
-    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEXT:
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEXT or not is_whole(value):
         raise malformed(f"`{place}` is required and is a text of at most {MAX_TEXT} characters", place)
     return value
 

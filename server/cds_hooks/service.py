@@ -14,9 +14,10 @@ from server.cds_hooks.body import read_members, read_object, take_in
 from server.cds_hooks.cards import Addresses
 from server.cds_hooks.connection import CERTIFICATE
 from server.cds_hooks.desk import DECEASED
-from server.cds_hooks.drafts import ordered_options
+from server.cds_hooks.detail import Came
+from server.cds_hooks.drafts import Ordered, read_orders
 from server.cds_hooks.feedback import Item, read_feedback
-from server.cds_hooks.fetch import Allowance, complete
+from server.cds_hooks.fetch import Allowance, absent_keys, complete
 from server.cds_hooks.hook import check_patient, read_call
 from server.cds_hooks.outcome import Refusal, busy, late, malformed
 from server.cds_hooks.prefetch import templates
@@ -178,8 +179,8 @@ class Services:
         body, members = await self._read(data, lambda: read_members(data))
         call = read_call(body, service.hook)
         is_order = service.hook != "patient-view"
-        ordered = ordered_options(call, self._words) if is_order else ()
-        if is_order and not ordered:
+        ordered = read_orders(call, self._words) if is_order else Ordered((), has_untold=False)
+        if is_order and not ordered.options:
             return []
         has_patient = check_patient(call, call.prefetch)
         allowance = Allowance(self._limits.fetch, self._limits.body_bytes)
@@ -187,8 +188,8 @@ class Services:
         if not has_patient and not check_patient(call, content):
             message = "the Patient is neither prefetched nor can it be read with the token that came"
             raise Refusal(412, "no-patient", message, places=("prefetch.patient",))
-        if content is call.prefetch:
-            chart = Chart(members["prefetch"] if content else b"{}", content)
+        if content is body.get("prefetch"):
+            chart = Chart(members["prefetch"], content)
         else:
             chart = await self._threads.run(lambda: Chart.of(content))
         if not is_order:
@@ -203,9 +204,10 @@ class Services:
                 return []
             raise
         request.state.notes["decision_id"] = shown.decision_id
-        if not ordered and not self._deck.is_emergency(shown) and not self._deck.is_for(shown):
+        if not is_order and not self._deck.is_emergency(shown) and not self._deck.is_for(shown):
             return []
-        return self._drawn(shown, call, ordered, asked, caller)
+        came = Came(absent_keys(content, self._templates), ordered.has_untold)
+        return self._drawn(shown, call, ordered.options, came, asked, caller)
 
     async def _read(self, data: bytes, work: Callable[[], T]) -> T:
         """Read what came with a call: a small body at once, since handing it to a thread costs more than it takes."""
@@ -228,7 +230,7 @@ class Services:
         )
 
     def _drawn(
-        self, shown: Shown, call: HookCall, ordered: tuple[str, ...], asked: _Asked, caller: Caller
+        self, shown: Shown, call: HookCall, ordered: tuple[str, ...], came: Came, asked: _Asked, caller: Caller
     ) -> list[dict[str, object]]:
         """Draw the cards that are worth showing: what conflicts or cannot wait always, what informs if it is new."""
 
@@ -239,7 +241,7 @@ class Services:
         addresses = Addresses(
             f"{self._url}/about", f"{self._url}/topics", page, asked.client.emergency_url, asked.client.smart_url
         )
-        cards = self._deck.write(shown, call, ordered, addresses)
+        cards = self._deck.write(shown, call, ordered, came, addresses)
         viewer = (asked.client.name, call.user, call.patient, asked.service.id, *ordered)
         if not self._quiet.is_new(viewer, digest_of(shown.decision, shown.reading)):
             cards = [card for card in cards if card.draft["indicator"] != "info"]

@@ -30,10 +30,10 @@ class Service(Model):
 
 
 class Systems(Model):
-    """Code systems: the one that LOINC codes are sent with, and those that RxNorm codes are read with."""
+    """Code systems: the one that LOINC codes are sent with, and by name those that codes of drugs are read with."""
 
     loinc: str
-    rxnorm: frozenset[str]
+    drugs: Mapping[str, frozenset[str]]
 
 
 class Links(Model):
@@ -78,10 +78,14 @@ class Audience(Model):
 
 
 class Order(Model):
-    """What tells that a draft orders an option: RxNorm codes, or names as whole words."""
+    """What tells that a draft orders an option: codes as `System code`, or names as whole words, in lower case.
+
+    A code may end in `*`, for any end.
+    """
 
     option: str
-    rxnorm: tuple[str, ...]
+    codes: tuple[str, ...]
+    unconfirmed: tuple[str, ...] = ()
     names: tuple[str, ...]
     source: str
 
@@ -148,6 +152,12 @@ class Words(Model):
             msg = "`reasons_by_topic` names a reason that `reasons` does not have"
         elif len({s.id for s in self.services}) != len(self.services):
             msg = "each service has an id of its own; one id for several hooks would replace guidance of another hook"
+        elif {code.partition(" ")[0] for o in self.orders for code in (*o.codes, *o.unconfirmed)} - set(
+            self.systems.drugs
+        ):
+            msg = "each code in `orders` begins with a system of `systems.drugs`"
+        elif any(name != name.casefold() for order in self.orders for name in order.names):
+            msg = "the names in `orders` are in lower case, as texts are compared"
         else:
             return self
         raise ValueError(msg)

@@ -95,13 +95,22 @@ def tree_size_of(note: bytes) -> int:
     return parse_checkpoint(note.partition(b"\n\n")[0].decode() + "\n").tree_size
 
 
-def with_receipt(response: bytes, kind: Callable[..., Message], receipt: receipt_pb2.LogReceipt) -> bytes:
+_POSITION_ZERO = bytes([service_pb2.EvaluateStreamResponse.POSITION_FIELD_NUMBER << 3, 0])
+
+
+def with_receipt(
+    response: bytes, kind: Callable[..., Message], receipt: receipt_pb2.LogReceipt, position: int | None = None
+) -> bytes:
     """Add a receipt to the bytes that were logged as the response.
 
     INVARIANT: those bytes come first and stay as they are. A message of the same kind that holds the receipt alone
-    follows them, and a reader merges the two.
+    follows them, and a reader merges the two. `position` is the place of a request on this stream, where the logged
+    response names that of its first one: it follows too, also where it is 0, which no library would write.
     """
-    return response + kind(receipt=receipt).SerializeToString()
+    given = response + kind(receipt=receipt).SerializeToString()
+    if position is None:
+        return given
+    return given + (kind(position=position).SerializeToString() or _POSITION_ZERO)
 
 
 def write_entry(leaf_data: bytes) -> log_pb2.LogEntry:
@@ -160,6 +169,15 @@ def write_time(microseconds: int) -> Timestamp:
 def read_time(message: Timestamp) -> int:
     """Read a time as the log counts it; what is finer than a microsecond, or beyond what it can count, is cut off."""
     return max(-_END_OF_TIME, min(_END_OF_TIME, message.seconds * MICROSECONDS + message.nanos // 1000))
+
+
+def is_time(message: Timestamp) -> bool:
+    """Say whether a time is one that the type allows: between the years 1 and 9999."""
+    try:
+        message.ToJsonString()
+    except ValueError:
+        return False
+    return True
 
 
 def read_card(text: str) -> bytes:

@@ -127,8 +127,14 @@ def _request(message: Asking, reference: str, max_trials: int, violations: list[
 
 
 def path_of(fact: str) -> str:
-    """Give the caller's own path to a fact; the history itself for a name that the contract does not have."""
-    return _paths().get(fact, HISTORY)
+    """Give the caller's own path to a fact; the history itself for a name that the contract does not have.
+
+    `NAME.date` and `NAME.source` stand for what was observed beside a value.
+    """
+    name, _, part = fact.partition(".")
+    if part:
+        return f"{HISTORY}.{_PROVENANCE}[{name}].{part}"
+    return _paths().get(name, HISTORY)
 
 
 def request_id_of(data: bytes) -> str:

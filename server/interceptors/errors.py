@@ -134,7 +134,9 @@ def status_of(error: Exception) -> status_pb2.Status:
         delay = Duration()
         delay.FromMilliseconds(round(fault.retry_after * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    status = status_pb2.Status(code=fault.code.value[0], message=fault.message)
+    listed_all = not fault.violations or len(details[1].field_violations) == len(fault.violations)  # type: ignore[attr-defined]
+    text = fault.message if listed_all else f"{fault.message}, of which the first are listed"
+    status = status_pb2.Status(code=fault.code.value[0], message=text)
     for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)

@@ -26,6 +26,7 @@ from engine.ledger.entry import Kind
 from engine.ledger.log import Account, Digests
 from engine.ledger.seal import MessagePart, PatientPart
 from server.convert.ledger import (
+    is_time,
     read_card,
     read_time,
     subject,
@@ -356,6 +357,10 @@ def _feedback_faults(request: log_pb2.RecordFeedbackRequest) -> list[Violation]:
         violations.append(Violation("outcome", "request/missing", "is required"))
     if not request.HasField("outcome_time"):
         violations.append(Violation("outcome_time", "request/missing", "is required; it keys the feedback"))
+    elif not is_time(request.outcome_time):
+        violations.append(
+            Violation("outcome_time", "request/malformed-time", "is no time between the years 1 and 9999")
+        )
     return violations
 
 

@@ -128,6 +128,8 @@ def _page_scope(snapshot: Snapshot, request: log_pb2.ListDecisionsRequest) -> Sc
         for place, kind in enumerate(request.kinds)
         if kind == log_pb2.ENTRY_KIND_UNSPECIFIED
     ]
+    if len(request.kinds) > len(Kind):
+        violations = [Violation("kinds", "request/too-many", f"names more than the {len(Kind)} kinds that there are")]
     if violations:
         raise invalid(violations)
     first, end = request.first_index, min(size, request.first_index + (request.page_size or PAGE_SIZE))
@@ -182,7 +184,7 @@ def _fill_filtered(
         request.first_index,
         response.tree_size,
         limit,
-        kinds=tuple(Kind(kind) for kind in request.kinds),
+        kinds=tuple(dict.fromkeys(map(Kind, request.kinds))),
         since=read_time(request.since) if request.HasField("since") else None,
         until=read_time(request.until) if request.HasField("until") else None,
     )

@@ -110,6 +110,46 @@ def test_everything_wrong_is_said_at_once_and_without_patient_data(
     assert "SECRET" not in answer.message
 
 
+def test_what_is_wrong_beside_a_value_has_a_path_of_its_own(
+    refused: Refused, request_message: service_pb2.EvaluateRequest
+) -> None:
+    history = request_message.patient_history
+    history.demographics.age_years = 40
+    history.demographics.weight_kg = 80
+    history.fact_provenance["age_years"].date = "2025-6-1"
+    history.fact_provenance["weight_kg"].source = "x" * 201
+    answer = refused(request_message)
+
+    assert answer.fields == {
+        "patient_history.fact_provenance[age_years].date": "fact/malformed-date",
+        "patient_history.fact_provenance[weight_kg].source": "fact/wrong-type",
+    }
+    assert "has 2 invalid fields" in answer.message
+
+
+def test_faults_that_do_not_fit_are_said_to_be_more(
+    refused: Refused, request_message: service_pb2.EvaluateRequest
+) -> None:
+    trials = request_message.patient_history.treatment_history.trials.items
+    for _ in range(100):
+        trials.add(drug="x" * 201, start_date="yesterday", end_date="today")
+    answer = refused(request_message)
+
+    assert "at least 100 invalid fields" in answer.message
+    assert "of which the first are listed" in answer.message
+    assert len(answer.fields) < 100
+
+
+def test_a_number_that_no_patient_has_is_unusable_not_refused(
+    running: Running, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
+) -> None:
+    for weight in (1e308, 5e-324):
+        request_message.request_id = ""
+        request_message.patient_history.demographics.weight_kg = weight
+        running.evaluate(request_message)
+        assert [u.fact for u in engines.asked[-1][0].unusable] == ["weight_kg"]
+
+
 def test_a_value_out_of_range_is_unusable_not_refused(
     running: Running, engines: FakeEngines, request_message: service_pb2.EvaluateRequest
 ) -> None:

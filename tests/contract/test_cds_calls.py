@@ -30,14 +30,13 @@ if TYPE_CHECKING:
     import httpx
 
 DEPRESSED = Reading(candidates=(Candidate("dx_primary", "mdd_single"),))
-ORIGIN = "http://127.0.0.1:9080"
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Serve for all tests of this file that change nothing."""
     folder = tmp_path_factory.mktemp("calls")
-    with serving(folder, cds_quiet=0.0, cds_origins=(ORIGIN,), cds_max_body_bytes=100_000) as made:
+    with serving(folder, cds_quiet=0.0, cds_max_body_bytes=100_000) as made:
         yield made
 
 
@@ -70,6 +69,40 @@ def test_an_order_without_a_drug_of_ours_gives_no_card_and_no_decision(world: Wo
         assert answer.status_code == 200
         assert answer.json() == {"cards": []}
     assert len(world.desk.asked) == asked
+
+
+def test_a_drug_that_cannot_be_told_is_no_empty_answer(world: World) -> None:
+    asked = len(world.desk.asked)
+    untold = {**draft(""), "medicationCodeableConcept": None, "medicationReference": {"reference": "Medication/gone"}}
+
+    answer = world.call("sign", order(untold))
+
+    assert answer.status_code == 412
+    assert outcome(answer)["expression"] == ["context.draftOrders"]
+    assert len(world.desk.asked) == asked
+    both = world.call("sign", order(untold, draft(id="draft-2"))).json()["cards"]
+    assert "Another draft names a drug that cannot be told" in both[0]["detail"]
+
+
+def test_an_entry_in_place_of_a_resource_is_decided_on_as_the_resource(world: World) -> None:
+    patient = {"resourceType": "Patient", "id": PATIENT}
+    wrapped = {"patient": {"response": {"status": "200"}, "resource": patient}, "c": {"entry": [{"resource": patient}]}}
+
+    assert world.call("view", view(prefetch=wrapped)).status_code == 200
+    content = json.loads(world.desk.asked[-1]["content"])
+    assert content["patient"] == patient
+    assert content["c"]["resourceType"] == "Bundle"
+
+
+@pytest.mark.parametrize("place", ["hookInstance", "context.userId"])
+def test_half_of_a_character_is_refused_by_the_name_of_its_field(world: World, place: str) -> None:
+    body = view()
+    (body if place == "hookInstance" else body["context"])[place.rpartition(".")[2]] = "cut off \ud83d"
+
+    answer = world.call("view", body)
+
+    assert answer.status_code == 400
+    assert outcome(answer)["expression"] == [place]
 
 
 def test_the_token_of_the_record_reaches_neither_the_desk_nor_the_log(world: World) -> None:
@@ -285,37 +318,6 @@ def test_a_view_speaks_for_adults_with_a_possible_depression_only(tmp_path: Path
         assert cards(dx_primary=None) == 0
         assert cards(DEPRESSED, dx_primary=None) == 1
         assert cards(age_years=17, imminent_risk_judgement=True) == 1, "an emergency always"
-
-
-def test_browsers_of_configured_origins_may_call_the_services(world: World) -> None:
-    """SHALL 208."""
-    asked = {"origin": ORIGIN, "access-control-request-method": "POST"}
-    asked["access-control-request-headers"] = "authorization,content-type"
-    path = "/te/cds-services/treatment-eligibility-view"
-
-    allowed = world.http.options(path, headers=asked)
-    assert allowed.status_code == 200
-    assert allowed.headers["access-control-allow-origin"] == ORIGIN
-    assert {"authorization", "content-type"} <= set(
-        allowed.headers["access-control-allow-headers"].lower().replace(" ", "").split(",")
-    )
-    assert "access-control-allow-credentials" not in allowed.headers
-    assert world.call("view", view(), origin=ORIGIN).headers["access-control-allow-origin"] == ORIGIN
-    assert (
-        world.http.get("/te/cds-services", headers={"origin": ORIGIN}).headers["access-control-allow-origin"] == ORIGIN
-    )
-    refused = world.call("view", view(), token="x", origin=ORIGIN)  # noqa: S106 - no token at all
-    assert refused.headers["access-control-allow-origin"] == ORIGIN, "a browser may read why"
-
-
-def test_browsers_of_other_origins_may_not(world: World) -> None:
-    asked = {"origin": "https://evil.example", "access-control-request-method": "POST"}
-    path = "/te/cds-services/treatment-eligibility-view"
-
-    assert "access-control-allow-origin" not in world.http.options(path, headers=asked).headers
-    assert "access-control-allow-origin" not in world.call("view", view(), origin="https://evil.example").headers
-    ours = world.http.get("/te/about", headers={"origin": ORIGIN})
-    assert "access-control-allow-origin" not in ours.headers
 
 
 def test_calls_are_counted_by_what_they_were_not_by_whom(world: World) -> None:

@@ -132,7 +132,7 @@ def test_prefetch_templates_are_published_by_key_29_36(services: list[dict[str, 
 def test_prefetch_tokens_name_fields_of_the_context_55_56_57_59(services: list[dict[str, Any]]) -> None:
     for service in services:
         tokens = {token for template in service["prefetch"].values() for token in TOKEN.findall(template)}
-        assert tokens == {"context.patientId", "context.encounterId"}
+        assert tokens == {"context.patientId"}
         assert all("{" not in TOKEN.sub("", template) for template in service["prefetch"].values())
 
 
@@ -153,7 +153,7 @@ def test_a_call_answers_200_with_cards_74_75(answers: list[httpx.Response]) -> N
 
 
 def test_no_guidance_is_an_empty_list_77(world: World) -> None:
-    answer = world.call("sign", order(draft("197361")))
+    answer = world.call("sign", order(draft("197361", "Amlodipine")))
 
     assert (answer.status_code, answer.json()) == (200, {"cards": []})
 

@@ -53,6 +53,18 @@ def test_one_wrong_item_is_named_and_the_others_are_stored(world: World) -> None
     assert len(world.desk.told) == before + 2
 
 
+def test_half_of_a_character_costs_one_item_only(world: World) -> None:
+    before = len(world.desk.told)
+    half = [{"userComment": "cut off \ud83d"}, {"reason": {"code": "cut off \ud83d"}}]
+    items = [item(outcome="overridden", overrideReason=reason) for reason in half]
+
+    answer = world.post(PATH, {"feedback": [*items, item(), item()]})
+
+    assert answer.status_code == 400
+    assert answer.json()["issue"][0]["expression"] == ["feedback[0]", "feedback[1]"]
+    assert len(world.desk.told) == before + 2
+
+
 def test_a_token_for_a_call_is_none_for_feedback(world: World) -> None:
     token = world.site.token(f"{PUBLIC}/cds-services/treatment-eligibility-view")
 

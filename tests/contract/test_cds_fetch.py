@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,70 @@ def test_pages_are_followed_on_the_same_server_only(tmp_path: Path) -> None:
         assert found == ["c-1", "c-2", "c-3"]
         assert not any("link" in page for key, page in content.items() if "conditions" in key)
         assert "procedures" not in content, "half of the pages is not the history"
+
+
+@pytest.mark.parametrize(
+    "leading_out",
+    [
+        "{origin}/other/delete?all=1",
+        "/other/delete?all=1",
+        "../other/delete",
+        "{origin}/fhir/../other/delete",
+        "{origin}/fhir/%2e%2e/other/delete",
+        "{origin}/fhir/..%2fother/delete",
+        "{origin}/fhir/..%252fother/delete",
+        "{origin}/fhir/..;x=1/other/delete",
+        "{origin}/fhir/..%5cother/delete",
+        "{origin}/fhir\\..\\other",
+        "{origin}/fhir/.\t./other",
+        "{origin}/fhirs/delete",
+        "{origin}",
+    ],
+)
+def test_the_token_goes_nowhere_but_below_the_registered_base(tmp_path: Path, leading_out: str) -> None:
+    with record({}) as server, serving(tmp_path, client={"fhir_servers": [server.address]}) as made:
+        link = leading_out.format(origin=server.address.removesuffix("/fhir"))
+        server.answers = {"page2": bundle({"resourceType": "Condition", "id": "c-2"}, after=link)}
+        first = bundle({"resourceType": "Condition", "id": "c-1"}, after=link)
+        patient = {"resourceType": "Patient", "id": PATIENT}
+        procedures = bundle(after=f"{server.address}/page2")
+        prefetch = {"patient": patient, "conditions": first, "procedures": procedures}
+        assert made.call("view", reading(server.address, prefetch=prefetch)).status_code == 200
+
+        asked = [path for path, _ in server.asked]
+        assert "page2" in asked
+        assert not [path for path in asked if "other" in path or "delete" in path or path == "/"]
+        content = json.loads(made.desk.asked[0]["content"])
+        assert content["conditions"]["link"] == first["link"], "the record is known to be a part"
+        assert content["procedures"]["link"] == procedures["link"]
+
+
+def test_pages_at_the_base_address_itself_are_read(tmp_path: Path) -> None:
+    with record({}) as server, serving(tmp_path, client={"fhir_servers": [f"{server.address}/"]}) as made:
+        server.answers = {"/fhir": bundle({"resourceType": "Condition", "id": "c-2"})}
+        first = bundle({"resourceType": "Condition", "id": "c-1"}, after=f"{server.address}?_getpages=1&_offset=20")
+        patient = {"resourceType": "Patient", "id": PATIENT}
+        made.call("view", reading(server.address, prefetch={"patient": patient, "conditions": first}))
+
+        content = json.loads(made.desk.asked[0]["content"])
+        assert content["conditions next"]["entry"][0]["resource"]["id"] == "c-2"
+
+
+@pytest.mark.parametrize(
+    "value", [{"resourceType": "OperationOutcome", "issue": []}, {"odd": 1}, [], {"resource": {"odd": 1}}, "text"]
+)
+def test_what_holds_no_data_is_read_from_the_server_or_told_on_the_card(tmp_path: Path, value: object) -> None:
+    patient = {"resourceType": "Patient", "id": PATIENT}
+    with record(WHOLE) as server, serving(tmp_path, client={"fhir_servers": [server.address]}) as made:
+        body = reading(server.address, prefetch={"patient": patient, "conditions": value, "procedures": value})
+        (card,) = made.call("view", body).json()["cards"]
+        content = json.loads(made.desk.asked[0]["content"])
+
+        assert content["conditions"]["entry"][0]["resource"]["id"] == "c-1"
+        absent = re.search(r"in part only \(absent: ([^)]*)\)", card["detail"])
+        assert absent is not None
+        assert "procedures" in absent[1]
+        assert "conditions" not in absent[1]
 
 
 def test_the_pages_after_a_prefetched_one_are_read(tmp_path: Path) -> None:

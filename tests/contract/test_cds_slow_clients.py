@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +16,10 @@ from server.cds_hooks import connection as connection_module
 from tests.contract.cds_world import PUBLIC, World, serving, view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from server.cds_hooks.connection import Connection
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,71 @@ def test_a_client_that_leaves_is_no_fault_of_ours(tmp_path: Path) -> None:
             time.sleep(0.01)
 
         assert [(line["event"], line["reason"]) for line in made.lines()] == [("call", "gone")]
+
+
+ASKED = 600
+
+
+def connections(world: World) -> set[Connection]:
+    """Give the connections that the face holds."""
+    return world.face._server.server_state.connections  # type: ignore[return-value]  # noqa: SLF001 - nobody else tells
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end, "it never was"
+        time.sleep(0.01)
+
+
+@contextmanager
+def stuck(world: World, count: int) -> Iterator[list[socket.socket]]:
+    """Open connections that ask again and again and take no answer, until the face cannot write to any of them."""
+    with ExitStack() as opened:
+        made = [opened.enter_context(socket.socket()) for _ in range(count)]
+        for found in made:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            found.settimeout(20)
+            found.connect(("127.0.0.1", world.face.port))
+            found.sendall(b"GET /te/cds-services HTTP/1.1\r\nHost: x\r\n\r\n" * ASKED)
+        wait_for(lambda: sum(c.flow.write_paused for c in list(connections(world))) == count)
+        yield made
+
+
+def test_a_client_that_takes_no_answer_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "TAKING_SECONDS", 0.5)
+    with serving(tmp_path) as made, stuck(made, 3):
+        wait_for(lambda: not connections(made))
+        assert made.http.get("/te/health").status_code == 200
+
+
+def test_a_client_that_takes_its_answers_slowly_gets_them_all(tmp_path: Path) -> None:
+    with serving(tmp_path) as made, stuck(made, 1) as (slow,):
+        got = b""
+        while got.count(b'{"services":') < ASKED:
+            part = slow.recv(65536)
+            assert part
+            got += part
+        assert got.count(b"HTTP/1.1 200 OK") == ASKED
+
+
+def test_those_who_take_nothing_keep_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(connection_module, "TAKING_SECONDS", 60.0)
+    with serving(tmp_path) as made, stuck(made, 4):
+        assert made.http.get("/te/health").status_code == 200
+        assert made.call("view", view()).status_code == 200
+        assert len(connections(made)) == 4
+
+
+def test_those_who_take_nothing_do_not_hold_up_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "TAKING_SECONDS", 60.0)
+    monkeypatch.setattr(connection_module, "LAST_SECONDS", 0.2)
+    with serving(tmp_path) as made, stuck(made, 3):
+        start = time.monotonic()
+        made.face.stop(30)
+        assert time.monotonic() - start < 15
 
 
 def test_connections_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

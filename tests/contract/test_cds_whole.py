@@ -54,6 +54,9 @@ def loader(rulebook: RuleBook) -> object:
     return load
 
 
+OTHER = Site("https://south.example.org/fhir")
+
+
 class Ehr:
     """An EHR: a server, a client that may call it, and a browser."""
 
@@ -71,9 +74,9 @@ class Ehr:
         cards: list[dict[str, Any]] = answer.json()["cards"]
         return cards
 
-    def post(self, path: str, body: object) -> httpx.Response:
-        """Post JSON with a fresh token."""
-        token = self._site.token(f"{PUBLIC}{path}")
+    def post(self, path: str, body: object, site: Site | None = None) -> httpx.Response:
+        """Post JSON with a fresh token, of another client where one is given."""
+        token = (site or self._site).token(f"{PUBLIC}{path}")
         return self.http.post(f"/te{path}", json=body, headers={"authorization": f"Bearer {token}"})
 
     def logged(self, *kinds: Kind) -> list[Opened]:
@@ -90,7 +93,9 @@ def ehr(serve: Serve, tmp_path: Path) -> Iterator[Ehr]:
     site = Site()
     (tmp_path / "keys.json").write_text(json.dumps(site.keys()))
     client = {"name": "ehr", "issuer": site.issuer, "jwks": "keys.json", "jurisdiction": "US"}
-    (tmp_path / "clients.json").write_text(json.dumps({"clients": [client]}))
+    (tmp_path / "other.json").write_text(json.dumps(OTHER.keys()))
+    other = {"name": "other", "issuer": OTHER.issuer, "jwks": "other.json", "jurisdiction": "US"}
+    (tmp_path / "clients.json").write_text(json.dumps({"clients": [client, other]}))
     running = serve(
         rules=RULES,
         insecure=True,
@@ -212,6 +217,22 @@ def test_feedback_is_an_entry_under_the_patients_key_and_a_repeat_changes_nothin
     (decision,) = ehr.logged(Kind.DECISION)
     assert told.header.key_id == decision.header.key_id
     assert "SECRET" not in ehr.running.log.getvalue()
+
+
+def test_feedback_on_the_card_of_another_client_is_not_stored(ehr: Ehr) -> None:
+    (card,) = ehr.call("sign", {**order(draft()), "prefetch": record()})
+    path = "/cds-services/treatment-eligibility-sign/feedback"
+    forged = {"card": card["uuid"], "outcome": "accepted", "outcomeTimestamp": "2026-05-12T09:00:00Z"}
+    unknown = {**forged, "card": "11111111-1111-4111-8111-111111111111"}
+
+    answer = ehr.post(path, {"feedback": [forged, unknown]}, OTHER)
+
+    assert answer.status_code == 400
+    assert answer.json()["issue"][0]["expression"] == ["feedback[0]"]
+    (stored,) = ehr.logged(Kind.FEEDBACK)
+    assert stored.header.key_id != ehr.logged(Kind.DECISION)[0].header.key_id, "the unknown card is flagged as such"
+    assert ehr.post(path, {"feedback": [forged]}).status_code == 200
+    assert len(ehr.logged(Kind.FEEDBACK)) == 2
 
 
 def test_the_same_call_twice_is_one_decision(ehr: Ehr) -> None:

@@ -156,6 +156,12 @@ def test_c96_every_reading_leaves_an_access_with_its_caller(
 REFUSED: list[tuple[str, Message | bytes, str, Code]] = [
     ("ListDecisions", log_pb2.ListDecisionsRequest(first_index=10**6), "list", Code.INVALID_ARGUMENT),
     ("ListDecisions", b"\xff", "list", Code.INVALID_ARGUMENT),
+    (
+        "ListDecisions",
+        log_pb2.ListDecisionsRequest(kinds=[log_pb2.ENTRY_KIND_DECISION] * 40_000),
+        "list",
+        Code.INVALID_ARGUMENT,
+    ),
     ("GetDecision", log_pb2.GetDecisionRequest(index=10**6), "get", Code.NOT_FOUND),
     (
         "GetDecision",

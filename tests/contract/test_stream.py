@@ -74,6 +74,22 @@ def test_each_request_is_answered_once_under_its_own_id(
     assert len({a.decision.decision_id for a in answers}) == 200
 
 
+def test_a_repeated_request_is_answered_at_its_place_on_this_stream(
+    running: Running, request_message: service_pb2.EvaluateRequest
+) -> None:
+    def ask(*names: str) -> list[tuple[int, str, str]]:
+        answers = _open(running, [_item(request_message, name).SerializeToString() for name in names])
+        return sorted((a.position, a.request_id, a.decision.decision_id) for a in answers)
+
+    first = {name: decision for _, name, decision in ask("a", "b", "c")}
+    assert ask("c", "a", "b", "a") == [
+        (0, "c", first["c"]),
+        (1, "a", first["a"]),
+        (2, "b", first["b"]),
+        (3, "a", first["a"]),
+    ]
+
+
 def test_an_answer_comes_before_the_next_request_is_sent(
     running: Running, request_message: service_pb2.EvaluateRequest
 ) -> None:

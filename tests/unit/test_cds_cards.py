@@ -14,6 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from server.cds_hooks.cards import Addresses, Deck, card_id
+from server.cds_hooks.detail import Came
 from server.cds_hooks.hook import read_call
 from server.cds_hooks.markdown import escaped
 from server.cds_hooks.quiet import Quiet, digest_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from server.cds_hooks.desk import Shown
 
+WHOLE = Came((), has_untold_draft=False)
 EXAMPLES = ["01", "02", "03", "04", "05", "06", "08", "09", "10"]
 URGENCY = ["critical", "warning", "info"]
 HOSTILE = "<img src=x onerror=alert(1)> | [a](javascript:x) `b`\n# c www.evil.example"
@@ -44,10 +46,16 @@ def addresses(pathway: str = "", smart: str = "") -> Addresses:
     )
 
 
-def drawn(made: Shown, *ordered: str, pathway: str = "", **context: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a context
+def drawn(
+    made: Shown,
+    *ordered: str,
+    pathway: str = "",
+    came: Came = WHOLE,
+    **context: Any,  # noqa: ANN401 - a context
+) -> list[dict[str, Any]]:
     body = order(draft(), **context) if ordered else view()
     call = read_call(body, body["hook"])
-    return [card.draft for card in deck().write(made, call, ordered, addresses(pathway))]
+    return [card.draft for card in deck().write(made, call, ordered, came, addresses(pathway))]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -116,11 +124,22 @@ def test_an_emergency_comes_first_and_points_to_the_pathway() -> None:
 def test_the_app_of_the_site_gets_the_decision_and_nothing_else(name: str) -> None:
     made = shown(name)
     call = read_call(view(), "patient-view")
-    card = deck().write(made, call, (), addresses(smart="https://site.example/launch"))[0].draft
+    card = deck().write(made, call, (), WHOLE, addresses(smart="https://site.example/launch"))[0].draft
 
     check_card(card)
     assert card["links"][-1]["type"] == "smart"  # type: ignore[index]
     assert card["links"][-1]["appContext"] == made.decision_id  # type: ignore[index]
+
+
+def test_a_card_says_what_of_the_record_and_of_the_drafts_could_not_be_looked_at() -> None:
+    whole = drawn(shown("01"), "esketamine")[0]["detail"]
+    partial = drawn(shown("01"), "esketamine", came=Came(("conditions", "vitals"), has_untold_draft=True))[0]["detail"]
+
+    assert "in part only" not in whole
+    assert "The record came in part only (absent: conditions, vitals)" in partial
+    assert "Another draft names a drug that cannot be told" in partial
+    paged = drawn(shown("01", Reading(issues=(Issue("fhir/history-incomplete"),))), "esketamine")[0]["detail"]
+    assert "The record came in part only; what did not come is treated as unknown." in paged
 
 
 def test_a_go_ahead_comes_with_its_plan_and_a_conflict_with_alternatives() -> None:

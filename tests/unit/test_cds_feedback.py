@@ -66,6 +66,8 @@ def test_a_dismissal_without_a_reason_is_read() -> None:
         (item(outcomeTimestamp=None), "outcomeTimestamp"),
         (item(outcomeTimestamp="yesterday"), "outcomeTimestamp"),
         (item(overrideReason={"userComment": "x" * (MAX_COMMENT + 1)}), "userComment"),
+        (item(overrideReason={"userComment": "cut off \ud83d"}), "userComment"),
+        (item(overrideReason={"reason": {"code": "cut off \ud83d"}}), "code of the reason"),
         ("not an object", "card"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +33,6 @@ def test_each_type_that_holds_facts_of_the_patient_is_asked_for() -> None:
         "MedicationAdministration",
         "MedicationDispense",
         "Procedure",
-        "Encounter",
         "AllergyIntolerance",
         "Observation",
         "QuestionnaireResponse",
@@ -53,6 +54,19 @@ def test_every_loinc_code_of_an_observation_fact_is_asked_for_once() -> None:
     assert len(asked) == len(set(asked))
 
 
+def test_every_loinc_code_that_is_read_in_an_observation_is_asked_for() -> None:
+    """A server may send a panel without its members, so those are asked for by their own codes."""
+    tables = RULES / "reference" / "fhir"
+    texts = [(tables / f"{name}.csv").read_text() for name in ("observations", "panels")]
+    rows = [row for text in texts for row in csv.DictReader(text.splitlines())]
+    forms: Any = read_source("forms.yaml", (tables / "forms.yaml").read_text()).data
+    phq9, c_ssrs = forms["phq9"], forms["c_ssrs"]
+    read = {row["code"] for row in rows if row["system"] == "LOINC"}
+    read |= {*phq9["items"], phq9["total"], *c_ssrs["levels"], c_ssrs["behavior"]["ever"], c_ssrs["behavior"]["recent"]}
+
+    assert read <= set(re.findall(r"http://loinc\.org\|([0-9-]+)", TEMPLATES["vitals"] + TEMPLATES["scores"]))
+
+
 def test_the_newest_readings_come_first() -> None:
     assert TEMPLATES["vitals"].endswith("&_sort=-date&_count=20")
 
@@ -67,7 +81,7 @@ def test_a_fact_without_binding_asks_for_nothing() -> None:
 
 def test_a_template_is_filled_from_the_context() -> None:
     assert filled(TEMPLATES["patient"], {"patientId": "p-1"}) == "Patient/p-1"
-    assert filled(TEMPLATES["encounter"], {"patientId": "p-1"}) is None
+    assert filled("Encounter/{{context.encounterId}}", {"patientId": "p-1"}) is None
 
 
 @pytest.mark.parametrize(
@@ -79,6 +93,8 @@ def test_a_template_is_filled_from_the_context() -> None:
         ("    [prefers-alternative,", "    [prefers-anything,", "cds/shape"),
         ("version: 1.0.0", "version: 1.0.0\nversion: 1.0.1", ""),
         ("count: 20", "limit: 20", "cds/shape"),
+        ("codes: [RxNorm 6130]", "codes: [RxNrom 6130]", "cds/shape"),
+        ("[ketamine, ketalar]", "[Ketamine, ketalar]", "cds/shape"),
     ],
 )
 def test_words_that_do_not_hold_together_are_refused(tmp_path: Path, find: str, put: str, code: str) -> None:

@@ -47,6 +47,7 @@ def test_callers_are_configured_for_tls(files: dict[str, str]) -> None:
 
 
 _TLS = ("--tls-cert", "{cert}", "--tls-key", "{key}")
+_TOKENS = ("--jwks", "{jwks}", "--jwt-issuer", "i", "--jwt-audience", "a")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,7 @@ _TLS = ("--tls-cert", "{cert}", "--tls-key", "{key}")
         (("--insecure", *_TLS), "--insecure"),
         (_TLS, "--jwks"),
         ((*_TLS, "--client-ca", "{jwks}"), "--certificate-role"),
+        ((*_TLS, *_TOKENS, "--client-ca", "{ca}", "--certificate-role", "ehr=auditor"), "--certificate-role"),
         ((*_TLS, "--jwks", "{jwks}"), "--jwt-issuer"),
         ((*_TLS, "--jwks", "http://keys.example.org", "--jwt-issuer", "i", "--jwt-audience", "a"), "--jwks"),
         ((*_TLS, "--jwks", "/nowhere", "--jwt-issuer", "i", "--jwt-audience", "a"), "--jwks"),
