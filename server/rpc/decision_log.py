@@ -18,6 +18,7 @@ from engine.errors import (
     RequestConflictError,
     Violation,
 )
+from engine.facts import is_visible
 from engine.ledger import erasure
 from engine.ledger.body import UNKNOWN_DECISION, Access, Feedback
 from engine.ledger.checkpoint import parse_receipt
@@ -385,7 +386,7 @@ def _patient(request: log_pb2.ShredPatientRequest | log_pb2.SetLegalHoldRequest)
 
 
 def _words(name: str, text: str, limit: int, required: str = "") -> list[Violation]:
-    if required and not text.strip():
+    if required and not is_visible(text):
         return [Violation(name, "request/missing", required)]
     if len(text) > limit:
         return [Violation(name, "request/too-long", f"has more than {limit} characters")]

@@ -218,9 +218,12 @@ def test_c96_without_purpose_and_ticket_nothing_is_opened(
     header = ask(running, "GetDecision", log_pb2.GetDecisionRequest(index=index), log_pb2.GetDecisionResponse)
     assert not header.HasField("opened")
 
-    request = log_pb2.GetDecisionRequest(index=index, view=log_pb2.ENTRY_VIEW_OPEN)
-    code, _, fields = refused(running, refusal, "GetDecision", request)
-    assert (code, fields) == (Code.INVALID_ARGUMENT, ["access_purpose", "ticket"])
+    for nothing in ("", " \t", "\u200b", "\0"):
+        request = log_pb2.GetDecisionRequest(
+            index=index, view=log_pb2.ENTRY_VIEW_OPEN, access_purpose=nothing, ticket=nothing
+        )
+        code, _, fields = refused(running, refusal, "GetDecision", request)
+        assert (code, fields) == (Code.INVALID_ARGUMENT, ["access_purpose", "ticket"])
 
 
 def test_an_entry_is_found_by_the_id_of_its_decision_and_of_its_cards(
