@@ -25,28 +25,41 @@ def read_allergies(record: Record) -> None:
         rows = _rows(resource, record)
         substances = [row for row in rows if row.role == _SUBSTANCE]
         if len(rows) == len(substances):
-            has_allergy |= record.meanings(resource, _VERIFICATION) <= {"counts", "unverified"}
+            has_allergy |= not _is_denied(record.meanings(resource, _VERIFICATION))
         for row in substances:
             _read_substance(resource, row, record)
         negatives += [(resource, row) for row in rows if row.role != _SUBSTANCE]
-        if not rows:
-            _read_text(resource, record)
+        _read_names(resource, {row.fact for row in substances}, record)
     for resource, row in negatives:
         _read_negative(resource, row, record, has_allergy=has_allergy)
 
 
+def _concepts(resource: Resource) -> list[object]:
+    """Give what may name the substance: the code, and the substance of each reaction."""
+    reactions = shape.elements(resource.data.get("reaction"))
+    return [resource.data.get("code"), *(reaction.get("substance") for reaction in reactions)]
+
+
 def _rows(resource: Resource, record: Record) -> list[AllergyCode]:
-    concepts = [resource.data.get("code")]
-    concepts += [reaction.get("substance") for reaction in shape.elements(resource.data.get("reaction"))]
-    codings = [coding for concept in concepts for coding in record.codings(concept)]
+    codings = [coding for concept in _concepts(resource) for coding in record.codings(concept)]
     rows = [row for coding in codings for row in record.terminology.allergies.find(coding)]
     return [row for row in rows if record.knows(row.fact)]
+
+
+def _is_denied(meanings: set[str]) -> bool:
+    """Say whether a verification status denies an allergy. One that is not understood does not."""
+    return bool(meanings) and meanings <= {"ignored", "retracted"}
+
+
+def _is_sure(resource: Resource, record: Record) -> bool:
+    """Say whether the verification status lets an allergy settle a fact; an absent one does."""
+    return record.meanings(resource, _VERIFICATION) <= {"counts"}
 
 
 def _counts(resource: Resource, fact: str, record: Record) -> bool:
     """Say whether an allergy counts, verified or not; if it does not, or is dated later, that is noted."""
     meanings = record.meanings(resource, _VERIFICATION)
-    if not meanings <= {"counts", "unverified"}:
+    if _is_denied(meanings):
         code = RETRACTED if "retracted" in meanings else NOT_COUNTED
         record.notes.note(code, f"{resource.name}.{_VERIFICATION}", fact)
         return False
@@ -62,8 +75,10 @@ def _read_substance(resource: Resource, row: AllergyCode, record: Record) -> Non
     if not _counts(resource, row.fact, record):
         return
     path = f"{resource.name}.code"
-    if "unverified" in record.meanings(resource, _VERIFICATION):
+    if not _is_sure(resource, record):
         record.notes.suggest(row.fact, row.value, "fhir/not-verified", f"{resource.name}.{_VERIFICATION}")
+    elif row.certainty != "sets":
+        record.notes.suggest(row.fact, row.value, "fhir/needs-confirmation", path)
     elif shape.text(resource.data.get("type")) == "intolerance":
         record.suggest(row.fact, row.value, "intolerance", path)
     else:
@@ -84,7 +99,7 @@ def _read_negative(resource: Resource, row: AllergyCode, record: Record, *, has_
         return
     if record.meanings(resource, _CLINICAL) - {"active"}:
         record.notes.note(NOT_COUNTED, f"{resource.name}.{_CLINICAL}", row.fact)
-    elif "unverified" in record.meanings(resource, _VERIFICATION):
+    elif not _is_sure(resource, record):
         record.notes.suggest(row.fact, row.value, "fhir/not-verified", f"{resource.name}.{_VERIFICATION}")
     elif has_allergy:
         record.suggest(row.fact, row.value, "other_allergy", path)
@@ -96,15 +111,20 @@ def _read_negative(resource: Resource, row: AllergyCode, record: Record, *, has_
         record.notes.state(_statement(resource, row, is_negative=True))
 
 
-def _read_text(resource: Resource, record: Record) -> None:
-    """Read an allergy that is a text: the name of a drug that is considered suggests, anything else says nothing."""
-    codings, texts = record.codings(resource.data.get("code")), record.texts(resource.data.get("code"))
-    drugs = record.terminology.drugs
-    named, _ = drugs.ingredients([], texts)
-    codes = {coding for coding, (ingredients, _) in drugs.by_code.items() if not named.isdisjoint(ingredients)}
-    for row in {row for coding in codes for row in record.terminology.allergies.find(coding)}:
-        if not codings and record.knows(row.fact) and _counts(resource, row.fact, record):
-            record.notes.suggest(row.fact, row.value, "fhir/text-only", f"{resource.name}.code")
+def _read_names(resource: Resource, coded: set[str], record: Record) -> None:
+    """Read what names a drug that is considered: a text, a display or the code of a product, whatever else is coded.
+
+    It suggests, unless a code of the substance says so already; the name of anything else says nothing.
+    """
+    concepts, drugs = _concepts(resource), record.terminology.drugs
+    named, _ = drugs.ingredients([], [text for concept in concepts for text in record.texts(concept)])
+    products, _ = drugs.ingredients([coding for concept in concepts for coding in record.codings(concept)], [])
+    found = named | products
+    codes = {coding for coding, (ingredients, _) in drugs.by_code.items() if not found.isdisjoint(ingredients)}
+    said = {(row.fact, row.value) for coding in codes for row in record.terminology.allergies.find(coding)}
+    for fact, value in sorted(said):
+        if fact not in coded and record.knows(fact) and _counts(resource, fact, record):
+            record.notes.suggest(fact, value, "fhir/text-only", f"{resource.name}.code")
 
 
 def _statement(resource: Resource, row: AllergyCode, *, is_negative: bool = False) -> Statement:

@@ -1,136 +1,134 @@
-"""Condition: what a diagnosis settles, suggests or refutes, judged by its dates on the day of the evaluation."""
+"""Condition: what a diagnosis settles, suggests or refutes, judged by its dates on the day of the evaluation.
+
+A code that is not known exactly never silences a diagnosis: another edition of its code system, another way to write
+it, and the text beside it are read too, and suggest.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from engine.fhir import moment, shape
+from engine.fhir import shape
+from engine.fhir.diagnosis import CURRENT, PAST, REMISSION, UNSURE, Diagnosis, read_diagnosis, since
 from engine.fhir.notes import Evidence, Statement
 from engine.fhir.record import NOT_COUNTED, RETRACTED
+from engine.fhir.tables import ConditionCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import date
 
     from engine.fhir.bundle import Resource
-    from engine.fhir.moment import Moment
     from engine.fhir.record import Record
-    from engine.fhir.tables import ConditionCode
+    from engine.fhir.tables import Phrase
 
-_CURRENT, _REMISSION, _PAST, _UNSURE = "current", "remission", "past", "unsure"
 _NEGATIVES = ("no", "none")
-_ONGOING, _REFUTED = "ongoing", "refuted"
+_REFUTED = "refuted"
 _DAYS_A_WEEK = 7
+_UNDECIDED, _UNVERIFIED = "fhir/needs-confirmation", "fhir/not-verified"
 
 
 @dataclass(frozen=True, slots=True)
-class _Diagnosis:
-    """A diagnosis on the day of the evaluation.
+class _Coded:
+    """A diagnosis with the rows of its codes, and those of codes that are not known to be meant."""
 
-    `state` is current, remission, past, or unsure. `doubt` names the reason why it only suggests, if there is one;
-    `is_told` says that the record states whether it is current.
-    """
-
-    resource: Resource
-    onset: Moment | None
-    day: Moment | None
-    state: str
-    is_told: bool
-    doubt: str
-    is_verified: bool
+    diagnosis: Diagnosis
+    rows: Sequence[ConditionCode]
+    likely: Sequence[ConditionCode]
+    phrases: Sequence[Phrase]
 
     @property
-    def path(self) -> str:
-        return f"{self.resource.name}.code"
+    def facts(self) -> set[str]:
+        return {row.fact for row in (*self.rows, *self.likely)} | {row.fact for row in self.phrases}
 
 
 def read_conditions(record: Record) -> None:
     """Read every diagnosis that a table has; family history is no Condition and is not read."""
-    for resource in record.of_kind("Condition"):
-        codings = record.codings(resource.data.get("code"))
-        rows = [row for coding in codings for row in record.terminology.conditions.find(coding)]
-        rows = [row for row in rows if record.knows(row.fact)]
-        if rows:
-            record.note_shape(resource)
-            _read_coded(resource, rows, record)
-        elif not codings:
-            _read_text(resource, record)
+    all_coded = [coded for resource in record.of_kind("Condition") if (coded := _coded(resource, record))]
+    counted = [coded for coded in all_coded if _counts(coded, record)]
+    episode = _last_episode(counted, record)
+    for coded in counted:
+        if coded.diagnosis.is_refuted:
+            _read_refuted(coded, record)
+            continue
+        for row in coded.rows:
+            _read_row(coded.diagnosis, row, record, episode)
+        for row in coded.likely:
+            _read_likely(coded.diagnosis, row, record)
+        for phrase in coded.phrases:
+            _read_phrase(coded.diagnosis, phrase, record)
 
 
-def _read_coded(resource: Resource, rows: list[ConditionCode], record: Record) -> None:
-    facts = {row.fact for row in rows}
-    verification = record.meanings(resource, "verificationStatus")
-    if "retracted" in verification:
-        for fact in facts:
-            record.notes.note(RETRACTED, f"{resource.name}.verificationStatus", fact)
-        return
-    diagnosis = _diagnosis(resource, verification, record)
-    if diagnosis.day is not None and diagnosis.day.first > record.as_of:
-        for fact in facts:
-            record.notes.note("fhir/date-future", f"{resource.name}.onset", fact)
-    elif "refuted" in verification:
-        _read_refuted(diagnosis, rows, record)
-    else:
-        for row in rows:
-            _read_row(diagnosis, row, record)
+def _coded(resource: Resource, record: Record) -> _Coded | None:
+    """Give what the tables have of a diagnosis; None if that is nothing."""
+    concept = resource.data.get("code")
+    find = record.terminology.conditions
+    rows = [row for coding in record.codings(concept) for row in find.find(coding) if record.knows(row.fact)]
+    known = {row.fact for row in rows}
+    near = [row for coding in _near_codings(concept, record) for row in find.find_loosely(coding)]
+    likely = [row for row in near if record.knows(row.fact) and row.fact not in known]
+    known |= {row.fact for row in likely}
+    told = record.terminology.suggested_by(record.texts(concept), has_code=bool(known))
+    phrases = [row for row in told if record.knows(row.fact) and row.fact not in known]
+    return _Coded(read_diagnosis(resource, record), rows, likely, phrases) if rows or likely or phrases else None
 
 
-def _diagnosis(resource: Resource, verification: set[str], record: Record) -> _Diagnosis:
-    onset = moment.of_start(resource.data, "onset")
-    day = onset or _recorded(resource)
-    state, is_told = _state(resource, record)
-    category = record.meanings(resource, "category")
-    doubt = "concern" if "concern" in category and "counts" not in category else ""
-    return _Diagnosis(resource, onset, day, state, is_told, doubt, verification in ({"counts"}, set()))
+def _near_codings(concept: object, record: Record) -> list[tuple[str, str]]:
+    """Give the codes of a concept, also those of another edition of a known code system."""
+    found = set()
+    for coding in shape.elements(shape.element(concept).get("coding")):
+        uri = coding.get("system")
+        system = record.terminology.system(uri) or record.terminology.edition(uri)
+        if system:
+            found.add((system, shape.code(coding.get("code"))))
+    return sorted(found)
 
 
-def _recorded(resource: Resource) -> Moment | None:
-    return moment.of_start(resource.data, "recordedDate", "assertedDate")
+def _counts(coded: _Coded, record: Record) -> bool:
+    """Say whether a diagnosis was made by the day of the evaluation and not in error; if not, that is noted."""
+    diagnosis, name = coded.diagnosis, coded.diagnosis.resource.name
+    if "retracted" in diagnosis.verification:
+        for fact in coded.facts:
+            record.notes.note(RETRACTED, diagnosis.verification_path, fact)
+        return False
+    record.note_shape(diagnosis.resource)
+    if diagnosis.is_later(record.as_of):
+        for fact in coded.facts:
+            record.notes.note("fhir/date-future", f"{name}.onset", fact)
+        return False
+    return True
 
 
-def _state(resource: Resource, record: Record) -> tuple[str, bool]:
-    """Give the state on the day of the evaluation, and whether the record states it.
-
-    Dates go before the status, which is that of the day on which the record was taken.
-    """
-    status = record.meanings(resource, "clinicalStatus")
-    if shape.count_choices(resource.data, "abatement"):
-        end = moment.of_value(resource.data, "abatement")
-        if end is None:
-            return _PAST if status <= {"past"} else _UNSURE, False
-        if end.last <= record.as_of:
-            return _REMISSION if status == {"remission"} else _PAST, True
-        return (_CURRENT, True) if end.first > record.as_of else (_UNSURE, False)
-    match sorted(status):
-        case ["active"]:
-            return _CURRENT, True
-        case ["remission"]:
-            return _REMISSION, True
-        case ["past"]:
-            return _PAST, True
-        case []:
-            return _CURRENT, False
-        case _:
-            return _UNSURE, False
+def _last_episode(all_coded: Iterable[_Coded], record: Record) -> date | None:
+    """Give the last day on which a diagnosis says that an episode goes on; a remission does not stand against it."""
+    told = [
+        coded.diagnosis.last_told(record.as_of)
+        for coded in all_coded
+        if coded.diagnosis.state in {CURRENT, UNSURE}
+        and not coded.diagnosis.is_refuted
+        and any(row.when == "active" for row in (*coded.rows, *coded.likely))
+    ]
+    return max((day for day in told if day is not None), default=None)
 
 
-def _read_row(diagnosis: _Diagnosis, row: ConditionCode, record: Record) -> None:
-    value = _value(diagnosis, row)
-    if value is None:
+def _read_row(diagnosis: Diagnosis, row: ConditionCode, record: Record, episode: date | None) -> None:
+    value = _value(diagnosis, row, record)
+    if value is None or row.certainty == "never":
         return
     notes, path = record.notes, diagnosis.path
     if row.certainty == "notes":
-        notes.note("fhir/needs-confirmation", path, row.fact, "noted")
+        notes.note(_UNDECIDED, path, row.fact, "noted")
     elif not diagnosis.is_verified:
-        notes.suggest(row.fact, value, "fhir/not-verified", f"{diagnosis.resource.name}.verificationStatus")
+        notes.suggest(row.fact, value, _UNVERIFIED, diagnosis.verification_path)
+        _read_onset(diagnosis, row, record, _UNVERIFIED)
     elif row.certainty == "suggests":
-        notes.suggest(row.fact, value, "fhir/needs-confirmation", path, row.why)
+        notes.suggest(row.fact, value, _UNDECIDED, path, row.why)
     else:
-        doubt = diagnosis.doubt or _doubt(diagnosis, row, record)
+        doubt = diagnosis.concern or diagnosis.doubt(row, record) or _denial(diagnosis, row, record, episode)
         if doubt:
             record.suggest(row.fact, value, doubt, path)
+            _read_onset(diagnosis, row, record, _UNDECIDED)
             return
         day = diagnosis.day.day if diagnosis.day else None
         is_loose = row.certainty == "confirm"
@@ -138,71 +136,79 @@ def _read_row(diagnosis: _Diagnosis, row: ConditionCode, record: Record) -> None
         _read_onset(diagnosis, row, record)
 
 
-def _value(diagnosis: _Diagnosis, row: ConditionCode) -> str | None:
+def _value(diagnosis: Diagnosis, row: ConditionCode, record: Record) -> str | None:
     """Give the value that a row has in the diagnosis's state; None if it says nothing then."""
     state = diagnosis.state
     match row.when:
-        case "ever":
+        case "ever" | "present":
             return row.value
         case "state":
-            return "current" if state in {_CURRENT, _UNSURE} else "past"
-        case "present":
-            return row.value
+            return "current" if state in {CURRENT, UNSURE} else "past"
         case "remission":
-            return row.value if state == _REMISSION else None
+            return row.value if state == REMISSION else None
         case _:
-            return row.value if state in {_CURRENT, _UNSURE} else None
+            is_asked = state in {CURRENT, UNSURE} or (row.after and diagnosis.ended_lately(row.after, record))
+            return row.value if is_asked else None
 
 
-def _doubt(diagnosis: _Diagnosis, row: ConditionCode, record: Record) -> str:
-    """Name why a diagnosis does not settle the fact of a row; empty if it does."""
-    if row.when in {"ever", "remission"}:
-        return ""
-    if row.when == "present" and diagnosis.state == _PAST:
-        return "past"
-    if diagnosis.state == _UNSURE:
-        return "when"
-    if not diagnosis.is_told:
-        return "no_status"
-    return _age(diagnosis, record) if row.when == "active" else ""
+def _denial(diagnosis: Diagnosis, row: ConditionCode, record: Record, episode: date | None) -> str:
+    """Name why a remission does not deny an episode: one is recorded as active on the same day or later."""
+    told = diagnosis.last_told(record.as_of)
+    is_denied = row.within == REMISSION and episode is not None and (told is None or told <= episode)
+    return "contradicted" if is_denied else ""
 
 
-def _age(diagnosis: _Diagnosis, record: Record) -> str:
-    """Name why an active depression does not show an episode now: problem lists keep it active for decades."""
-    recorded = _recorded(diagnosis.resource)
-    told = [m.first for m in (diagnosis.onset, recorded) if m is not None and m.first <= record.as_of]
-    if not told:
-        return "undated"
-    months = record.terminology.policy[_ONGOING].value
-    return "" if max(told) >= moment.months_before(record.as_of, months) else "old"
+def _read_likely(diagnosis: Diagnosis, row: ConditionCode, record: Record) -> None:
+    """Read a code that is not known to be meant: it suggests what it would settle, and never more."""
+    value = _value(diagnosis, row, record)
+    if value is not None and row.certainty not in {"never", "notes"}:
+        record.suggest(row.fact, value, "other_code", diagnosis.path)
+        _read_onset(diagnosis, row, record, _UNDECIDED)
 
 
-def _read_onset(diagnosis: _Diagnosis, row: ConditionCode, record: Record) -> None:
-    """Read what the onset says: a date is only suggested; weeks since an event are counted from its newest onset."""
+def _read_onset(diagnosis: Diagnosis, row: ConditionCode | Phrase, record: Record, fault: str = "") -> None:
+    """Read what the onset says: a date is only suggested; weeks since an event are counted from its newest onset.
+
+    With a `fault` the weeks cannot be used: what may be the newest event is not known to be one.
+    """
     if not row.onset or not record.knows(row.onset):
         return
     definition, onset, path = record.definitions[row.onset], diagnosis.onset, f"{diagnosis.resource.name}.onset"
     if definition.type == "date":
-        if onset is not None and onset.day is not None:
+        if onset is not None and onset.day is not None and not fault:
             record.suggest(row.onset, onset.day.isoformat(), "onset", path)
         return
     weeks = (record.as_of - onset.first).days // _DAYS_A_WEEK if onset is not None else None
     _, high = definition.range or (0, 0)
-    fault = "fhir/implausible" if weeks is not None and weeks > high else ""
-    source = diagnosis.resource.name
+    is_beyond = weeks is not None and weeks > high
+    suggests = str(weeks) if fault and weeks is not None and not is_beyond else None
+    matched_by = row.matched_by if isinstance(row, ConditionCode) else "name"
     record.notes.observe(
-        Evidence(row.onset, weeks, onset, source, path, row.matched_by, unit=definition.unit, fault=fault)
+        Evidence(
+            row.onset,
+            weeks,
+            onset,
+            diagnosis.resource.name,
+            path,
+            matched_by,
+            unit=definition.unit,
+            fault=fault or ("fhir/implausible" if is_beyond else ""),
+            suggests=suggests,
+        )
     )
 
 
-def _read_refuted(diagnosis: _Diagnosis, rows: Iterable[ConditionCode], record: Record) -> None:
+def _read_refuted(coded: _Coded, record: Record) -> None:
     """Read a refuted diagnosis: a negative where the code is as wide as the fact and the whole history came.
 
-    It was refuted when it was recorded, whatever its onset, and says nothing of the time since then.
+    It was refuted when it was recorded, whatever its onset, and says nothing of the time since then: an old one only
+    suggests, also of what counts at any time.
     """
-    path = f"{diagnosis.resource.name}.verificationStatus"
-    recorded = _recorded(diagnosis.resource)
-    for row in rows:
+    diagnosis = coded.diagnosis
+    path, recorded = diagnosis.verification_path, diagnosis.recorded
+    for fact in coded.facts - {row.fact for row in coded.rows}:
+        record.notes.note(NOT_COUNTED, path, fact)
+    for row in coded.rows:
         definition = record.definitions[row.fact]
         negative = "false" if definition.type == "bool" else next((n for n in _NEGATIVES if n in definition.values), "")
         if row.certainty != "sets" or not negative or row.when in {"active", "remission"}:
@@ -215,36 +221,16 @@ def _read_refuted(diagnosis: _Diagnosis, rows: Iterable[ConditionCode], record: 
             record.suggest(row.fact, row.refuted, "partial", path)
         elif recorded is None or recorded.last > record.as_of:
             record.suggest(row.fact, row.refuted, "no_day", path)
-        elif row.when != "ever" and recorded.first < _since_when_refuted(record):
+        elif recorded.first < since(_REFUTED, record):
             record.suggest(row.fact, row.refuted, "too_old", path)
         else:
             source = diagnosis.resource.name
             record.notes.state(Statement(row.fact, row.refuted, recorded.day, source, row.matched_by, is_negative=True))
 
 
-def _since_when_refuted(record: Record) -> date:
-    """Give the first day on which a refutation still speaks for the day of the evaluation."""
-    return record.as_of - timedelta(days=record.terminology.policy[_REFUTED].value)
-
-
-def _read_text(resource: Resource, record: Record) -> None:
-    """Read a diagnosis that is a text and nothing else: it may suggest, and never settles."""
-    texts = record.texts(resource.data.get("code"))
-    told = [row for pattern, row in record.terminology.phrases if any(map(pattern.search, texts))]
-    if not told or any(not row.fact for row in told):
+def _read_phrase(diagnosis: Diagnosis, row: Phrase, record: Record) -> None:
+    """Read the text of a diagnosis: it may suggest, and never settles."""
+    if row.when == "current" and diagnosis.state in {PAST, REMISSION} and diagnosis.is_told:
         return
-    verification = record.meanings(resource, "verificationStatus")
-    diagnosis = _diagnosis(resource, verification, record)
-    is_future = diagnosis.day is not None and diagnosis.day.first > record.as_of
-    record.note_shape(resource)
-    for row in told:
-        if not record.knows(row.fact):
-            continue
-        if "retracted" in verification:
-            record.notes.note(RETRACTED, f"{resource.name}.verificationStatus", row.fact)
-        elif "refuted" in verification:
-            record.notes.note(NOT_COUNTED, f"{resource.name}.verificationStatus", row.fact)
-        elif is_future:
-            record.notes.note("fhir/date-future", f"{resource.name}.onset", row.fact)
-        else:
-            record.notes.suggest(row.fact, row.value, "fhir/text-only", diagnosis.path)
+    record.notes.suggest(row.fact, row.value, "fhir/text-only", diagnosis.path)
+    _read_onset(diagnosis, row, record, "fhir/text-only")

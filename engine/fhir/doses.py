@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _MG = "mg"
 _MISSING = "fhir/dose-missing"
 _ORDERED_DOSE = "ordered-dose"
+_OTHER_AMOUNTS = ("doseRange", "rateQuantity", "rateRange", "rateRatio")
+_LIMITS = ("frequencyMax", "periodMax", "dayOfWeek", "count", "countMax")
+_MOMENTS = ("timeOfDay", "when")
 _HOURS = {"h": Fraction(1), "d": Fraction(24), "wk": Fraction(168)}
 _A_DAY = Fraction(24)
 _KEPT = Decimal("0.01")
@@ -56,7 +59,13 @@ def daily_dose(resource: Resource, terminology: Terminology, limits: tuple[Decim
 
 
 def _amount(instruction: shape.Element, terminology: Terminology) -> tuple[Decimal | None, bool]:
-    """Give the one amount in mg: under doseAndRate (R4), directly under the dosage, or in an extension of the order."""
+    """Give the one amount in mg: under doseAndRate (R4), directly under the dosage, or in an extension of the order.
+
+    A range or a rate beside it is another amount, so that there is none to give.
+    """
+    stated = [*shape.elements(instruction.get("doseAndRate")), instruction]
+    if any(each.get(name) for each in stated for name in _OTHER_AMOUNTS):
+        return None, False
     quantities = [each.get("doseQuantity") for each in shape.elements(instruction.get("doseAndRate"))]
     quantities.append(instruction.get("doseQuantity"))
     quantities += [
@@ -78,16 +87,19 @@ def _in_mg(quantity: shape.Element, terminology: Terminology) -> Decimal | None:
 
 
 def _times_per_day(instruction: shape.Element, terminology: Terminology) -> Fraction | None:
+    """Give how often a day it is taken: not where days of the week or a number of times limit it, or moments differ."""
     timing = shape.element(instruction.get("timing"))
     repeat = shape.element(timing.get("repeat"))
     if not repeat:
         codes = [shape.code(c.get("code")) for c in shape.elements(shape.element(timing.get("code")).get("coding"))]
         times = {terminology.timing[code] for code in codes if code in terminology.timing}
         return Fraction(times.pop()) if len(times) == 1 else None
-    if "frequencyMax" in repeat or "periodMax" in repeat:
+    if any(name in repeat for name in _LIMITS):
         return None
     frequency, period = (shape.number(repeat.get(key)) for key in ("frequency", "period"))
     hours = _HOURS.get(shape.text(repeat.get("periodUnit")))
     if frequency is None or period is None or hours is None or frequency <= 0 or period <= 0:
         return None
-    return Fraction(frequency) * _A_DAY / (Fraction(period) * hours)
+    daily = Fraction(frequency) * _A_DAY / (Fraction(period) * hours)
+    moments = [found for name in _MOMENTS if (found := repeat.get(name))]
+    return daily if all(isinstance(found, list) and len(found) == daily for found in moments) else None

@@ -1,24 +1,38 @@
-"""What a patient takes or took: requests, statements, dispenses and administrations, as exposures to ingredients."""
+"""What a patient takes or took: requests, statements, dispenses and administrations, as exposures to ingredients.
+
+Records of one drug that disagree settle nothing: what one says is taken, and a later one says has ended, is a
+candidate.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from engine.fhir import doses, moment, shape
 from engine.fhir.bundle import PATIENT, RELATED_PERSON, relative
+from engine.fhir.exposure import (
+    ENDED,
+    GIVEN,
+    NOT_TAKEN,
+    PLANNED,
+    TAKING,
+    Exposure,
+    days_in,
+    ends,
+    has_status_reason,
+    last_stops,
+)
 from engine.fhir.notes import Statement
 from engine.fhir.reading import TRIALS
 from engine.fhir.record import NOT_COUNTED, RETRACTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
 
     from engine.fhir.bundle import Resource
-    from engine.fhir.moment import Moment
     from engine.fhir.record import Record
     from engine.fhir.tables import MedicationCode
 
@@ -29,60 +43,27 @@ _STARTS = {
     "MedicationDispense": ("whenHandedOver", "whenPrepared"),
     "MedicationAdministration": ("effective",),
 }
-_TAKING, _ENDED, _PLANNED = "taking", "ended", "planned"
-_ONGOING = "ongoing"
+_COUNTED = ({TAKING}, {ENDED}, {GIVEN})
+_DAY = "d"
 _LAY = frozenset({PATIENT, RELATED_PERSON})
 """Who may report a drug and is no clinician."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
-    """One piece of evidence that a drug was taken, or is.
-
-    Attributes:
-        ingredients: what the medication consists of.
-        standing: `taking`, `ended`, or `planned` (a plan, or a report that it is taken).
-        start: when it began, as far as this record says.
-        told: when the record was made, which says how far it can be trusted that the drug is taken now.
-        end: the last day, where one is stated.
-        dose: the dose a day, where amount and timing are recorded in mg.
-        source: the resource, as `Type/id`.
-        matched_by: how the drug was found.
-        orders: the orders that a dispense says it carries out, as `Type/id`.
-        is_self_report: whether the patient or a related person reported it.
-
-    """
-
-    ingredients: frozenset[str]
-    standing: str
-    start: Moment | None
-    told: Moment | None
-    end: date | None
-    dose: doses.Dose
-    source: str
-    matched_by: str
-    orders: frozenset[str] = frozenset()
-    is_self_report: bool = False
-
-    def is_recent(self, record: Record) -> bool:
-        """Say whether a record that the drug is taken is recent enough to speak for the day of the evaluation."""
-        months = record.terminology.policy[_ONGOING].value
-        return (
-            self.standing == _TAKING
-            and self.end is None
-            and self.told is not None
-            and self.told.first >= moment.months_before(record.as_of, months)
-        )
-
-
 def read_exposures(record: Record) -> list[Exposure]:
-    """Read all evidence of drugs that matter here, and state what it says beside being a trial."""
+    """Read all evidence of drugs that matter here, and state what it says beside being a trial.
+
+    It holds also what was not taken, which is no exposure and speaks against others.
+    """
     exposures = []
     for kind in _KINDS:
         for resource in record.of_kind(kind):
             exposure = _exposure(resource, record)
             if exposure is not None:
                 exposures.append(exposure)
+    stops = last_stops(exposures)
+    for exposure in exposures:
+        for row in exposure.effects:
+            _state_effect(row, exposure, stops, record)
     return exposures
 
 
@@ -90,7 +71,8 @@ def _exposure(resource: Resource, record: Record) -> Exposure | None:
     codings, texts = _medication(resource, record)
     ingredients, matched_by = record.terminology.drugs.ingredients(codings, texts)
     effects = [*_effects(ingredients, record), *(row for c in codings for row in record.terminology.classes.find(c))]
-    facts = {row.fact for row in effects if record.knows(row.fact)}
+    effects = [row for row in effects if record.knows(row.fact)]
+    facts = {row.fact for row in effects}
     if not ingredients.isdisjoint(record.terminology.drugs.trials):
         facts.add(TRIALS)
     standing = _standing(resource, facts, record)
@@ -109,17 +91,26 @@ def _exposure(resource: Resource, record: Record) -> Exposure | None:
             record.notes.note("fhir/date-future", resource.name, fact)
         return None
     dose = doses.daily_dose(resource, record.terminology, _dose_limits(record))
-    end = _end(resource, record.as_of)
+    end, is_over = ends(resource, start, record.as_of)
     carried_out = shape.elements(resource.data.get("authorizingPrescription"))
     orders = frozenset(relative(shape.text(each.get("reference"))) for each in carried_out) - {""}
-    is_self_report = _is_self_report(resource, record)
-    exposure = Exposure(
-        ingredients, standing, start, told, end, dose, resource.name, matched_by, orders, is_self_report
+    return Exposure(
+        ingredients,
+        ingredients | {f"{system} {code}" for system, code in codings},
+        tuple(effects),
+        standing,
+        start,
+        told,
+        end,
+        is_over,
+        has_status_reason(resource),
+        days_in(resource.data.get("daysSupply")),
+        dose,
+        resource.name,
+        matched_by,
+        orders,
+        is_self_report=_is_self_report(resource, record),
     )
-    for row in effects:
-        if record.knows(row.fact):
-            _state_effect(row, exposure, record)
-    return exposure
 
 
 def _dose_limits(record: Record) -> tuple[Decimal, Decimal]:
@@ -153,13 +144,13 @@ def _standing(resource: Resource, facts: Iterable[str], record: Record) -> str:
     intent = record.meanings(resource, "intent")
     if record.is_prohibited(resource, facts):
         return ""
-    if "planned" in intent and status == {_TAKING}:
-        return _PLANNED
-    if status in ({_TAKING}, {_ENDED}) and intent in (set(), {"counts"}):
+    if "planned" in intent and status == {TAKING}:
+        return PLANNED
+    if status in _COUNTED and intent in (set(), {"counts"}):
         return min(status)
     for fact in facts:
         record.notes.note(RETRACTED if "retracted" in status else NOT_COUNTED, f"{resource.name}.status", fact)
-    return ""
+    return NOT_TAKEN if status == {NOT_TAKEN} else ""
 
 
 def _is_self_report(resource: Resource, record: Record) -> bool:
@@ -179,34 +170,23 @@ def _kind(reference: shape.Element, resource: Resource, record: Record) -> str:
     return told or relative(written).partition("/")[0]
 
 
-def _end(resource: Resource, as_of: date) -> date | None:
-    """Give the last day of a period of use, where one is stated that is over."""
-    if resource.kind == "MedicationStatement":
-        end = moment.read_moment(shape.element(resource.data.get("effectivePeriod")).get("end"))
-    else:
-        repeats = [
-            shape.element(shape.element(dosage.get("timing")).get("repeat"))
-            for dosage in shape.elements(resource.data.get("dosageInstruction"))
-        ]
-        bounds = [shape.element(repeat.get("boundsPeriod")).get("end") for repeat in repeats]
-        end = moment.read_moment(bounds[0]) if len(bounds) == 1 else None
-    return end.day if end is not None and end.day is not None and end.day <= as_of else None
-
-
 def _effects(ingredients: Iterable[str], record: Record) -> Iterator[MedicationCode]:
     for ingredient in sorted(ingredients):
         yield from record.terminology.drugs.effects.get(ingredient, ())
 
 
-def _state_effect(row: MedicationCode, exposure: Exposure, record: Record) -> None:
+def _state_effect(row: MedicationCode, exposure: Exposure, stops: Mapping[str, date], record: Record) -> None:
     path = f"{exposure.source}.medication"
+    if exposure.standing == NOT_TAKEN:
+        return
     if row.certainty == "suggests" and not row.within:
         record.notes.suggest(row.fact, row.value, "fhir/needs-confirmation", path, row.why)
-    elif exposure.standing == _PLANNED:
-        record.suggest(row.fact, row.value, "planned", path)
-    elif not _is_now(row, exposure, record):
-        if exposure.standing == _TAKING:
-            record.suggest(row.fact, row.value, "undated" if exposure.told is None else "old", path)
+        return
+    doubt = _doubt(row, exposure, stops, record)
+    if doubt is None:
+        return
+    if doubt:
+        record.suggest(row.fact, row.value, doubt, path)
     elif row.certainty == "suggests":
         record.notes.suggest(row.fact, row.value, "fhir/needs-confirmation", path, row.why)
     else:
@@ -215,10 +195,28 @@ def _state_effect(row: MedicationCode, exposure: Exposure, record: Record) -> No
         record.notes.state(Statement(row.fact, row.value, day, exposure.source, matched_by))
 
 
-def _is_now(row: MedicationCode, exposure: Exposure, record: Record) -> bool:
-    """Say whether the drug is taken now, or was within the days of the row's policy."""
-    if exposure.is_recent(record):
-        return True
+def _doubt(row: MedicationCode, exposure: Exposure, stops: Mapping[str, date], record: Record) -> str | None:
+    """Name why a record does not show that a drug is taken now, or was within the days of the row's policy.
+
+    Empty if it shows that; None if it shows the opposite, or says nothing of it.
+    """
+    if exposure.standing == PLANNED:
+        return "planned"
+    doubt = exposure.doubt(stops, record) if exposure.standing == TAKING else None
+    days_after = _days_after(row, record)
+    last = exposure.last_day(record.as_of) or (exposure.told.day if exposure.told else None)
+    is_within = days_after is not None and last is not None and record.as_of - last <= timedelta(days=days_after)
+    if doubt == "" or is_within:
+        return ""
+    if exposure.standing == GIVEN:
+        return "supply" if exposure.may_be_supplied(days_after or 0, record) else None
+    if exposure.standing == ENDED and days_after is not None:
+        latest = exposure.end.last if exposure.end else record.as_of
+        return "no_end" if record.as_of - latest <= timedelta(days=days_after) else None
+    return doubt
+
+
+def _days_after(row: MedicationCode, record: Record) -> int | None:
+    """Give how many days after its end a drug still counts; None for one that counts only while it is taken."""
     policy = record.terminology.policy[row.within]
-    last = exposure.end or (exposure.told.day if exposure.told else None)
-    return policy.unit == "d" and last is not None and record.as_of - last <= timedelta(days=policy.value)
+    return policy.value if policy.unit == _DAY else None

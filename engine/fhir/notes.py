@@ -37,6 +37,8 @@ class Evidence:
         is_stated: whether it is a total that somebody stated, over which a sum of items goes.
         suggests: what it suggests although it cannot be used; None for nothing.
         is_open: whether it leaves something open that has to be confirmed.
+        is_absent: whether it only says that something was to be read and did not come; what was read of the very same
+            moment goes before it.
 
     """
 
@@ -52,6 +54,7 @@ class Evidence:
     is_stated: bool = False
     suggests: str | None = None
     is_open: bool = False
+    is_absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Notes:
     evidence: dict[str, list[Evidence]] = field(default_factory=dict)
     statements: dict[str, list[Statement]] = field(default_factory=dict)
     facts: dict[str, Sourced] = field(default_factory=dict)
+    earlier: dict[str, Sourced] = field(default_factory=dict)
     _issues: dict[tuple[str, str, str, str], set[str]] = field(default_factory=dict)
     _candidates: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
 

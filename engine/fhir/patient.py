@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _AGE = "age_years"
 _ELEMENT = "element"
+_DECEASED, _BOOLEAN = "deceased", "Boolean"
 
 
 def read_patients(record: Record) -> None:
@@ -21,8 +22,7 @@ def read_patients(record: Record) -> None:
         record.note_shape(patient)
         _read_age(patient, record)
         _read_sex(patient, record)
-        if _has_died(patient, record):
-            record.notes.note(DECEASED, f"{patient.name}.deceased")
+        _read_death(patient, record)
 
 
 def _read_age(patient: Resource, record: Record) -> None:
@@ -74,9 +74,30 @@ def _codes(value: object) -> set[str]:
     return {shape.code(each.get("code")) for each in codings} | {shape.code(value)}
 
 
-def _has_died(patient: Resource, record: Record) -> bool:
-    """Say whether the patient had died by the day of the evaluation; a death whose day is not known counts."""
-    if shape.text(patient.data.get("deceasedBoolean")).lower() == "true" or patient.data.get("deceasedBoolean") is True:
-        return True
-    day = moment.read_moment(patient.data.get("deceasedDateTime"))
-    return day is not None and day.first <= record.as_of
+def _read_death(patient: Resource, record: Record) -> None:
+    """Note that the patient had died by the day of the evaluation.
+
+    Whatever says something else than `false` or a later day counts as a death, on a day that is not known if none can
+    be read. A boolean without a value does not say which of the two it is, and that is noted.
+    """
+    path = f"{patient.name}.deceased"
+    names = {key.removeprefix("_") for key, value in patient.data.items() if value is not None}
+    for name in sorted(each for each in names if each.startswith(_DECEASED)):
+        said = patient.data.get(name)
+        day = moment.read_moment(said)
+        if _is_no(said) or (day is not None and day.first > record.as_of):
+            continue
+        if said is None and name.endswith(_BOOLEAN):
+            record.notes.note("fhir/value-absent", path)
+            continue
+        record.notes.note(DECEASED, path)
+        if day is None and not _is_yes(said):
+            record.notes.note("fhir/date-missing" if said is None else "fhir/malformed", path)
+
+
+def _is_yes(value: object) -> bool:
+    return value is True or shape.text(value).lower() == "true"
+
+
+def _is_no(value: object) -> bool:
+    return value is False or shape.text(value).lower() == "false"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engine.fhir.allergies import read_allergies
 from engine.fhir.bundle import PATIENT, REFERRED, Envelope, Resource, unwrap
 from engine.fhir.conditions import read_conditions
+from engine.fhir.flags import read_flags
 from engine.fhir.forms import read_responses
 from engine.fhir.medications import read_exposures
 from engine.fhir.modifiers import modified_in
@@ -20,7 +21,7 @@ from engine.fhir.procedures import read_procedures
 from engine.fhir.reading import Reading
 from engine.fhir.record import Record
 from engine.fhir.settle import settle
-from engine.fhir.subject import patient_key, patients_in, resources_of, subject_of
+from engine.fhir.subject import resources_of, subjects_in
 from engine.fhir.trials import read_trials
 
 if TYPE_CHECKING:
@@ -64,26 +65,28 @@ def read(
     read_conditions(record)
     read_observations(record)
     read_responses(record)
+    read_flags(record)
     read_allergies(record)
     read_procedures(record)
     read_trials(read_exposures(record), record)
     settle(notes, definitions, as_of)
     single = [name for name in notes.facts if definitions[name].type not in _SEVERAL]
     facts = {name: notes.facts[name] for name in definitions if name in notes.facts}
-    return Reading(asked, as_of, facts, notes.candidates(single), notes.issues())
+    return Reading(asked, as_of, facts, notes.candidates(single), notes.issues(), notes.earlier)
 
 
 def split(content: object, *, terminology: Terminology) -> dict[str, object]:
     """Give each patient's part of a record by the patient's id; the part of one of several is a Bundle of its own."""
     envelope = unwrap(content, Notes(terminology))
-    patients = patients_in(envelope)
+    subjects = subjects_in(envelope)
+    patients = subjects.all
     if len(patients) == 1:
         return {patients[0]: content}
     shared = [_entry(each) for kind in sorted(REFERRED) for each in envelope.by_kind.get(kind, ())]
     whose: dict[str, list[object]] = {patient: [] for patient in patients}
     for kind, resources in envelope.by_kind.items():
         for resource in resources:
-            subject = patient_key(resource) if kind == PATIENT else subject_of(resource, envelope)
+            subject = subjects.of(resource) if kind not in REFERRED else ""
             if subject in whose:
                 whose[subject].append(_entry(resource))
     links = [{"relation": "next"}] if envelope.is_partial else []
@@ -99,7 +102,7 @@ def _entry(resource: Resource) -> dict[str, object]:
 
 def _only(envelope: Envelope, notes: Notes) -> str | None:
     """Give the one patient of a record; None, with an issue for each, if it names none or several."""
-    patients = patients_in(envelope)
+    patients = subjects_in(envelope).all
     if len(patients) == 1:
         return patients[0]
     for patient in patients:

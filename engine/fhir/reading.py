@@ -74,13 +74,18 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that was read of one patient's record at `as_of`. A fact that is in none of the three is missing."""
+    """All that was read of one patient's record at `as_of`. A fact that is in none of the first three is missing.
+
+    `earlier` holds what an earlier observation says of a fact of which the newest cannot be used, where it reassures
+    nobody: it is too old to count, and may still raise an alarm, or is the worst that there is.
+    """
 
     patient: str
     as_of: date
     facts: Mapping[str, Sourced] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
     issues: tuple[Issue, ...] = ()
+    earlier: Mapping[str, Sourced] = field(default_factory=dict)
 
     @property
     def is_deceased(self) -> bool:
@@ -102,7 +107,8 @@ class Reading:
 
     def raw_facts(self) -> dict[str, object]:
         """Give the facts as `engine.facts.read_facts` takes them: values with date and source, trials as a list."""
-        return {name: _trials(fact) if name == TRIALS else _observed(fact) for name, fact in self.facts.items()}
+        known = {name: _trials(fact) if name == TRIALS else _observed(fact) for name, fact in self.facts.items()}
+        return {**{name: _observed(fact) for name, fact in self.earlier.items()}, **known}
 
 
 def merged(explicit: Mapping[str, object], reading: Reading) -> dict[str, object]:

@@ -27,9 +27,9 @@ def settle(notes: Notes, definitions: Mapping[str, FactDefinition], as_of: date)
     for group in notes.terminology.together:
         together = [pending.pop(name) for name in group if name in pending]
         if together:
-            _settle_evidence([e for found in together for e in found], notes, as_of, blocked)
+            _settle_evidence([e for found in together for e in found], notes, definitions, as_of, blocked)
     for found in pending.values():
-        _settle_evidence(found, notes, as_of, blocked)
+        _settle_evidence(found, notes, definitions, as_of, blocked)
     for name, statements in notes.statements.items():
         definition = definitions[name]
         if definition.type == "set":
@@ -39,7 +39,9 @@ def settle(notes: Notes, definitions: Mapping[str, FactDefinition], as_of: date)
     _date_scales(notes, definitions, blocked)
 
 
-def _settle_evidence(found: Sequence[Evidence], notes: Notes, as_of: date, blocked: set[str]) -> None:
+def _settle_evidence(
+    found: Sequence[Evidence], notes: Notes, definitions: Mapping[str, FactDefinition], as_of: date, blocked: set[str]
+) -> None:
     """Settle the facts of one group, of which only the newest reading counts, as a whole."""
     past = []
     for each in found:
@@ -58,10 +60,59 @@ def _settle_evidence(found: Sequence[Evidence], notes: Notes, as_of: date, block
         return
     rest = [each for each in past if each.moment in latest]
     for fact in sorted({each.fact for each in rest}):
-        _settle_newest(fact, [each for each in rest if each.fact == fact], notes, blocked)
+        mine = [each for each in past if each.fact == fact]
+        now = [each for each in rest if each.fact == fact]
+        _settle_newest(fact, [*now, *_compared(now, mine)], notes, blocked)
+        if fact in blocked:
+            _suggest_earlier(definitions[fact], [each for each in mine if each.moment not in latest], notes, as_of)
 
 
-def _settle_newest(fact: str, latest: Sequence[Evidence], notes: Notes, blocked: set[str]) -> None:
+def _compared(now: Sequence[Evidence], found: Sequence[Evidence]) -> list[Evidence]:
+    """Give the sums of the day on which the newest total was stated, or the totals of the day of the newest sum."""
+    if not any(each.is_stated for each in found):
+        return []
+    has_both = {each.is_stated for each in now} == {True, False}
+    days = {each.moment.day for each in now if each.moment is not None}
+    others = [
+        each
+        for each in found
+        if each.is_stated is not now[0].is_stated and each.moment is not None and each.moment.day in days
+    ]
+    if has_both or not others:
+        return []
+    latest = newest(each.moment for each in others if each.moment is not None)
+    return [each for each in others if each.moment in latest and not each.is_absent]
+
+
+def _suggest_earlier(definition: FactDefinition, earlier: Sequence[Evidence], notes: Notes, as_of: date) -> None:
+    """Suggest what an earlier C-SSRS found where the newest cannot be used, unless it found nothing.
+
+    One that is too old to count is kept besides, for the alarm that it may still raise; so is the worst that there is.
+    """
+    fact, limit = definition.id, definition.valid_for_days
+    form = notes.terminology.forms.c_ssrs
+    nothing = {form.fact: form.none, form.behavior.fact: form.behavior.values["never"]}
+    known = [each for each in earlier if fact in nothing and not each.fault and each.moment is not None]
+    latest = newest(each.moment for each in known if each.moment is not None)
+    found = [each for each in known if each.moment in latest and each.value != nothing[fact]]
+    for each in found:
+        reason = notes.terminology.reasons["earlier"]
+        notes.suggest(fact, plain(each.value), "fhir/needs-confirmation", each.path, reason)
+    if found and limit is not None:
+        order = list(definition.values)
+        worst = max(found, key=lambda each: (order.index(str(each.value)), each.source))
+        day = worst.moment.last if worst.moment is not None else as_of
+        if (as_of - day).days > limit or worst.value == order[-1]:
+            told = Sourced(worst.value, date=day.isoformat(), sources=(worst.source,), matched_by=worst.matched_by)
+            notes.earlier[fact] = told
+
+
+def _settle_newest(fact: str, found: Sequence[Evidence], notes: Notes, blocked: set[str]) -> None:
+    read = {each.moment for each in found if not each.is_absent}
+    latest = [each for each in found if not each.is_absent or each.moment not in read]
+    for each in found:
+        if each not in latest:
+            notes.note(each.fault, each.path, fact, "noted")
     best = [each for each in latest if not each.is_stated] or list(latest)
     faulty = [each for each in best if each.fault]
     if faulty:

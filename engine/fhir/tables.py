@@ -42,7 +42,7 @@ class Coded(Row):
 
 
 class SystemUri(Coded):
-    """A uri by which records name a code system."""
+    """A uri by which records name a code system; one with `*` names another edition, whose codes only suggest."""
 
     uri: str
 
@@ -104,25 +104,37 @@ class ConditionCode(Coded):
     """What a diagnosis says of a fact.
 
     `when` it does: while `current`, while `present` (current or in remission), `ever`, by its `state` (the value is
-    then `current` or `past`), while recorded as `active`, or in `remission`. `refuted` is the value where the diagnosis
-    was refuted: only codes as wide as the fact have one. `onset` names the fact that the onset speaks for.
+    then `current` or `past`), while recorded as `active`, or in `remission`. `within` names the policy number that
+    limits how old a record may be to settle what is now, `after` the one that says how long after its end the diagnosis
+    still suggests. `refuted` is the value where the diagnosis was refuted: only codes as wide as the fact have one.
+    `onset` names the fact that the onset speaks for.
     """
 
     fact: str
     value: str = ""
     when: Literal["current", "present", "ever", "state", "active", "remission"]
     certainty: Certainty
+    within: str = ""
+    after: str = ""
     refuted: str = ""
     onset: str = ""
     why: str = ""
 
 
 class Phrase(Row):
-    """A phrase in the text of a diagnosis that suggests a fact; without a fact, one that forbids all suggestions."""
+    """A phrase in the text of a diagnosis that suggests a fact; without a fact, one that forbids suggestions.
+
+    A phrase may hold `*` (some characters, or at its end the rest of a word). One that is `current` says nothing of a
+    diagnosis that is past. One that counts `always` is read beside every code, and only forbidden by one that counts
+    `always` too; the others are read where no code is known. `onset` names the fact that the onset speaks for.
+    """
 
     phrase: str
     fact: str = ""
     value: str = ""
+    when: Literal["ever", "current"] = "ever"
+    always: bool = False
+    onset: str = ""
 
 
 class FactOrder(Row):
@@ -133,10 +145,14 @@ class FactOrder(Row):
 
 
 class ObservationCode(Coded):
-    """Which fact an observation is of, and how its value is read."""
+    """Which fact an observation is of, and how its value is read.
+
+    A `suggested` one says, as code or as value of an observation or as a flag, that there is something to ask; a `flag`
+    says so as a flag only.
+    """
 
     fact: str
-    kind: Literal["score", "quantity", "pressure", "mean", "coded"]
+    kind: Literal["score", "quantity", "pressure", "mean", "coded", "suggested", "flag"]
 
 
 class PanelCode(Coded):
@@ -157,8 +173,9 @@ class AllergyCode(Coded):
     """What an allergy, or the statement that there is none, says."""
 
     fact: str
-    value: str
+    value: str = ""
     role: Literal["substance", "no_allergy", "no_drug_allergy"]
+    certainty: Certainty = "sets"
 
 
 class ProcedureCode(Coded):
@@ -227,13 +244,14 @@ class Behavior(BaseModel):
 
 
 class ScoredForm(BaseModel):
-    """A questionnaire whose items are scored and added up."""
+    """A questionnaire whose items are scored and added up. `answer_texts`, in lower case, only suggest a score."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     source: str
     status: Literal["read", "unconfirmed"]
     items: tuple[str, ...] = Field(min_length=1)
     answers: Mapping[str, int]
+    answer_texts: Mapping[str, int]
     score_extensions: tuple[str, ...]
     total: str
     total_fact: str
@@ -241,7 +259,10 @@ class ScoredForm(BaseModel):
 
 
 class LevelForm(BaseModel):
-    """A questionnaire of yes and no, whose worst item answered yes is the level."""
+    """A questionnaire of yes and no, whose worst item answered yes is the level.
+
+    `likely_answers`, by code system, and `answer_texts`, in lower case, only suggest an answer.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     source: str
@@ -251,6 +272,8 @@ class LevelForm(BaseModel):
     none: str
     behavior: Behavior
     answers: Mapping[str, Literal["yes", "no"]]
+    likely_answers: Mapping[str, Mapping[str, Literal["yes", "no"]]]
+    answer_texts: Mapping[str, Literal["yes", "no"]]
 
 
 class Forms(BaseModel):

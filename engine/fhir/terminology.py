@@ -14,7 +14,7 @@ from engine.fhir.tables import read_table
 from engine.names import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from engine.dictionary import FactDefinition
 
@@ -32,12 +32,15 @@ ISSUES = tuple(
 REASONS = (
     "concern", "onset", "past", "refuted", "no_status", "when", "old", "undated", "superseded", "planned", "partial",
     "intolerance", "other_allergy", "mean", "too_old", "contradicted", "companion", "augmentation", "no_day",
+    "numbered", "earlier", "other_code", "ended", "status_reason", "supply", "no_end", "lapsed",
 )  # fmt: skip
-POLICIES = ("ongoing", "refuted")
+POLICIES = ("ongoing", "refuted", "remission", "supply")
 
 C = TypeVar("C", bound=tables.Coded)
 
 _SPACES = re.compile(r"\s+")
+_ANY, _SOME = "*", ".{0,60}?"
+_LOOSE = re.compile(r"[\s.]+")
 
 
 class Codes(Generic[C]):
@@ -45,19 +48,38 @@ class Codes(Generic[C]):
 
     def __init__(self, rows: Iterable[C]) -> None:
         self.exact: dict[tuple[str, str], list[C]] = {}
-        self.forms: dict[str, list[tuple[re.Pattern[str], C]]] = {}
+        self.forms: dict[tuple[str, str], list[tuple[re.Pattern[str], C]]] = {}
+        self.loose: dict[tuple[str, str], list[C]] = {}
+        self.loose_forms: dict[tuple[str, str], list[tuple[re.Pattern[str], C]]] = {}
         for row in rows:
             if "*" in row.code or "?" in row.code:
                 pattern = re.compile(fnmatch.translate(row.code))
-                self.forms.setdefault(row.system, []).append((pattern, row))
+                begins = (row.system, "" if row.code[0] in "*?" else row.code[0])
+                self.forms.setdefault(begins, []).append((pattern, row))
+                loose = re.compile(fnmatch.translate(_loose(row.code)))
+                self.loose_forms.setdefault(begins, []).append((loose, row))
             elif row.code:
                 self.exact.setdefault((row.system, row.code), []).append(row)
+                self.loose.setdefault((row.system, _loose(row.code)), []).append(row)
 
     def find(self, coding: tuple[str, str]) -> list[C]:
         """Give the rows of a code."""
-        found = self.exact.get(coding, [])
-        forms = self.forms.get(coding[0])
-        return [*found, *(row for pattern, row in forms if pattern.match(coding[1]))] if forms else found
+        return self.exact.get(coding, []) + _of_form(self.forms, coding)
+
+    def find_loosely(self, coding: tuple[str, str]) -> list[C]:
+        """Give the rows of a code, whatever its case, dots and spaces: such a code is not known to be meant."""
+        loose = (coding[0], _loose(coding[1]))
+        return self.loose.get(loose, []) + _of_form(self.loose_forms, loose)
+
+
+def _of_form(forms: Mapping[tuple[str, str], Sequence[tuple[re.Pattern[str], C]]], coding: tuple[str, str]) -> list[C]:
+    system, code = coding
+    possible = (*forms.get((system, code[:1]), ()), *(forms.get((system, ""), ()) if code else ()))
+    return [row for pattern, row in possible if pattern.match(code)]
+
+
+def _loose(code: str) -> str:
+    return _LOOSE.sub("", code).upper()
 
 
 @dataclass(frozen=True)
@@ -69,6 +91,7 @@ class Terminology:
     """
 
     systems: Mapping[str, str]
+    editions: tuple[tuple[re.Pattern[str], str], ...]
     units: Mapping[str, str]
     issues: Mapping[str, tables.IssueWords]
     reasons: Mapping[str, str]
@@ -77,6 +100,7 @@ class Terminology:
     statuses: Mapping[tuple[str, str, str], str]
     conditions: Codes[tables.ConditionCode]
     phrases: tuple[tuple[re.Pattern[str], tables.Phrase], ...]
+    any_phrase: re.Pattern[str]
     orders: Mapping[str, tuple[str, ...]]
     observations: Codes[tables.ObservationCode]
     panels: Codes[tables.PanelCode]
@@ -110,6 +134,25 @@ class Terminology:
         if isinstance(uri, str) and uri in self.systems:
             return self.systems[uri]
         return self.systems.get(_SPACES.sub("", shape.text(uri)).partition("|")[0], "")
+
+    def suggested_by(self, texts: Sequence[str], *, has_code: bool) -> list[tables.Phrase]:
+        """Give the phrases with a fact that texts hold; beside a code that is known, only those that are always read.
+
+        A phrase without a fact forbids what is not always read, and one that is always read forbids everything.
+        """
+        if not any(map(self.any_phrase.search, texts)):
+            return []
+        told = [row for pattern, row in self.phrases if any(map(pattern.search, texts))]
+        forbidden = [row for row in told if not row.fact]
+        if any(row.always for row in forbidden):
+            return []
+        is_silent = has_code or bool(forbidden)
+        return [row for row in told if row.fact and (row.always or not is_silent)]
+
+    def edition(self, uri: object) -> str:
+        """Give the short name of a code system of which a uri names another edition; empty if it names none."""
+        written = _SPACES.sub("", shape.text(uri)).lower()
+        return next((system for pattern, system in self.editions if pattern.match(written)), "")
 
     def meaning(self, resource: str, element: str, code: str) -> str:
         """Give what a status code means; empty if it is none that is known."""
@@ -184,12 +227,15 @@ def _read(files: Mapping[str, bytes]) -> tuple[Terminology | None, list[Diagnost
     faults += _absent(reasons, (row.name for row in reasons.rows), REASONS)
     faults += _absent(policy, (row.name for row in policy.rows), POLICIES)
     faults += _unknown_systems({row.system for row in systems.rows}, coded)
-    faults += _unknown_policies({row.name for row in policy.rows}, (procedures, medications, answers))
+    faults += _unknown_policies({row.name for row in policy.rows}, (conditions, procedures, medications, answers))
     if forms is None:
         return None, faults
     ages = {row.name: row.value for row in policy.rows}
     terminology = Terminology(
-        systems={row.uri: row.system for row in systems.rows},
+        systems={row.uri: row.system for row in systems.rows if _ANY not in row.uri},
+        editions=tuple(
+            (re.compile(fnmatch.translate(row.uri.lower())), row.system) for row in systems.rows if _ANY in row.uri
+        ),
         units={row.written: row.ucum for row in units.rows},
         issues={row.code: row for row in issues.rows},
         reasons={row.name: row.words for row in reasons.rows},
@@ -197,7 +243,8 @@ def _read(files: Mapping[str, bytes]) -> tuple[Terminology | None, list[Diagnost
         patient=patient.rows,
         statuses={(row.resource, row.element, row.code): row.means for row in statuses.rows},
         conditions=Codes(conditions.rows),
-        phrases=tuple((_phrase(row.phrase), row) for row in phrases.rows),
+        phrases=tuple((re.compile(_phrase(row.phrase), re.IGNORECASE), row) for row in phrases.rows),
+        any_phrase=re.compile("|".join(_phrase(row.phrase) for row in phrases.rows), re.IGNORECASE),
         orders={row.fact: tuple(row.weakest_to_strongest.split()) for row in orders.rows},
         observations=Codes(observations.rows),
         panels=Codes(panels.rows),
@@ -223,8 +270,9 @@ def _absent(table: tables.Table[Any], given: Iterable[str], needed: Iterable[str
     return [Diagnostic(table.file, 1, 1, "reference/missing-row", f"there is no row `{name}`") for name in missing]
 
 
-def _phrase(phrase: str) -> re.Pattern[str]:
-    return re.compile(rf"\b{re.escape(phrase)}\b", re.IGNORECASE)
+def _phrase(phrase: str) -> str:
+    words = _SOME.join(map(re.escape, phrase.removesuffix(_ANY).split(_ANY)))
+    return rf"\b{words}" + ("" if phrase.endswith(_ANY) else r"\b")
 
 
 def _unknown_systems(known: set[str], coded: Iterable[tables.Table[Any]]) -> Iterator[Diagnostic]:
@@ -238,8 +286,8 @@ def _unknown_systems(known: set[str], coded: Iterable[tables.Table[Any]]) -> Ite
 def _unknown_policies(known: set[str], limited: Iterable[tables.Table[Any]]) -> Iterator[Diagnostic]:
     for table in limited:
         for position, row in enumerate(table.rows):
-            if row.within and row.within not in known:
-                message = f"`{row.within}` is not in policy.csv{nearest(row.within, known)}"
+            for name in sorted({row.within, getattr(row, "after", "")} - {"", *known}):
+                message = f"`{name}` is not in policy.csv{nearest(name, known)}"
                 yield table.fault(position, "reference/unknown-policy", message)
 
 

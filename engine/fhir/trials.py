@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.fhir import moment
+from engine.fhir.exposure import GIVEN, NOT_TAKEN, PLANNED, TAKING, last_stops
 from engine.fhir.notes import MODIFIED, WAYS
 from engine.fhir.reading import TRIALS, Sourced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import date
     from decimal import Decimal
 
     from engine.fhir.drugs import TrialDrug
-    from engine.fhir.medications import Exposure
+    from engine.fhir.exposure import Exposure
     from engine.fhir.record import Record
 
-_TAKING, _PLANNED = "taking", "planned"
+_NO_USE = frozenset({PLANNED, NOT_TAKEN})
+"""What is no exposure to a drug."""
 _NEVER_READ = ("weeks_at_adequate_dose", "adherence", "outcome")
 """Nothing that is read states them."""
 _SELF_REPORT = "self_report"
@@ -37,9 +39,9 @@ def read_trials(exposures: Sequence[Exposure], record: Record) -> None:
     trials = []
     for ingredient, those in sorted(by_ingredient.items()):
         drug = record.terminology.drugs.trials[ingredient]
-        real = [each for each in those if each.standing != _PLANNED]
+        real = [each for each in those if each.standing not in _NO_USE]
         for each in those:
-            if each.standing == _PLANNED:
+            if each.standing == PLANNED:
                 record.suggest(TRIALS, drug.drug, "planned", f"{each.source}.intent")
         if drug.certainty == "suggests":
             why = drug.why or record.terminology.reasons["augmentation"]
@@ -50,23 +52,26 @@ def read_trials(exposures: Sequence[Exposure], record: Record) -> None:
             for each in modified:
                 record.notes.suggest(TRIALS, drug.drug, MODIFIED, f"{each.source}.medication")
         elif real:
-            trials.append(_trial(drug, real, record))
+            trials.append(_trial(drug, real, those, record))
     if trials:
-        counted = [each for those in by_ingredient.values() for each in those if each.standing != _PLANNED]
+        counted = [each for those in by_ingredient.values() for each in those if each.standing not in _NO_USE]
         used = [each for each in counted if each.source not in record.notes.modified]
         sources = tuple(sorted({each.source for each in used}))
         matched_by = min((each.matched_by for each in used), key=WAYS.index)
         record.notes.facts[TRIALS] = Sourced(trials, sources=sources, matched_by=matched_by)
 
 
-def _trial(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> dict[str, object]:
+def _trial(
+    drug: TrialDrug, exposures: Sequence[Exposure], those: Sequence[Exposure], record: Record
+) -> dict[str, object]:
+    """Give the trial of the exposures to a drug; `those` are all its records, also those that it was not taken."""
     trial: dict[str, object] = {"drug": drug.drug}
     if drug.rxnorm:
         trial["rxnorm"] = drug.rxnorm
     dose = _highest_dose(drug, exposures)
     if dose is not None:
         trial["max_dose_mg"] = dose
-    trial |= _dates(drug, exposures, record)
+    trial |= _dates(drug, exposures, those, record)
     if all(each.is_self_report for each in exposures):
         trial["documentation"] = _SELF_REPORT
     missing = [name for name in ("max_dose_mg",) if name not in trial] + list(_NEVER_READ)
@@ -96,7 +101,9 @@ def _dose(exposure: Exposure, exposures: Sequence[Exposure]) -> Decimal | None:
     return doses.pop() if len(carried_out) == len(exposure.orders) and len(doses) == 1 else None
 
 
-def _dates(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> dict[str, object]:
+def _dates(
+    drug: TrialDrug, exposures: Sequence[Exposure], those: Sequence[Exposure], record: Record
+) -> dict[str, object]:
     """Give start, end and whether it goes on; each only where all records of the drug allow to say so."""
     dates: dict[str, object] = {}
     starts = [each.start.day if each.start else None for each in exposures]
@@ -107,30 +114,37 @@ def _dates(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> di
     known = [day for day in starts if day is not None]
     if len(known) == len(starts):
         dates["start_date"] = min(known).isoformat()
-    if _is_ongoing(drug, exposures, record):
+    if _is_ongoing(drug, exposures, those, record):
         return dates | {"ongoing": True}
-    ends = [each.end for each in exposures]
+    ends = [each.last_day(record.as_of) for each in exposures]
     stated = [end for end in ends if end is not None]
-    if len(stated) == len(ends) and not any(each.standing == _TAKING for each in exposures):
+    if len(stated) == len(ends) and not any(each.standing == TAKING for each in exposures):
         dates |= {"end_date": max(stated).isoformat(), "ongoing": False}
     return dates
 
 
-def _is_ongoing(drug: TrialDrug, exposures: Sequence[Exposure], record: Record) -> bool:
-    """Say whether the newest record is a recent one that the drug is taken; else an active one only suggests it."""
-    active = [each for each in exposures if each.standing == _TAKING]
-    recent = [each for each in active if each.is_recent(record)]
-    told = [each.told for each in exposures if each.told is not None]
-    newest = set(moment.newest(told))
-    reason = "superseded"
-    if recent and all(each in active for each in exposures if each.told in newest):
-        _suggest_companion(drug, recent, record)
+def _is_ongoing(drug: TrialDrug, exposures: Sequence[Exposure], those: Sequence[Exposure], record: Record) -> bool:
+    """Say whether a recent record says that the drug is taken, and no later one otherwise; else it only suggests."""
+    stops, lapsed = last_stops(those), _last_lapse(exposures, record)
+    active = [(each, each.doubt(stops, record)) for each in exposures if each.standing == TAKING]
+    active = [
+        (each, doubt or ("lapsed" if lapsed and each.told and each.told.first <= lapsed else ""))
+        for each, doubt in active
+    ]
+    sure = [each for each, doubt in active if not doubt]
+    if sure:
+        _suggest_companion(drug, sure, record)
         return True
-    if not recent:
-        reason = "old" if any(each.told for each in active) else "undated"
-    for each in active:
-        record.suggest(TRIALS, drug.drug, reason, f"{each.source}.status")
+    for each, doubt in active:
+        record.suggest(TRIALS, drug.drug, doubt, f"{each.source}.status")
     return False
+
+
+def _last_lapse(exposures: Iterable[Exposure], record: Record) -> date | None:
+    """Give the day of the last dispense, if what was dispensed then has run out: no older order shows more."""
+    given = [(each.told.last, each) for each in exposures if each.standing == GIVEN and each.told and each.supplied]
+    latest = max((day for day, _ in given), default=None)
+    return None if any(each.may_be_supplied(0, record) for day, each in given if day == latest) else latest
 
 
 def _suggest_companion(drug: TrialDrug, recent: Iterable[Exposure], record: Record) -> None:

@@ -12,6 +12,8 @@ from engine.fhir import shape
 from engine.fhir.settle import typed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from engine.dictionary import FactDefinition
     from engine.fhir.record import Record
     from engine.fhir.tables import ScoredForm
@@ -19,15 +21,20 @@ if TYPE_CHECKING:
 PLAIN_SCORE = "1"
 _NOT_WHOLE, _OUT_OF_RANGE = "fhir/score-not-whole", "fhir/score-out-of-range"
 _ABSENT, _UNIT, _CONFLICT, _IMPLAUSIBLE = "fhir/value-absent", "fhir/unit", "fhir/conflict", "fhir/implausible"
+_TEXT = "fhir/text-only"
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A value that was read, with the number as it was written; or the issue code that says why none was."""
+    """A value that was read, with the number as it was written; or the issue code that says why none was.
+
+    `suggests` is the value that is likely where none was read.
+    """
 
     value: object = None
     raw: object = None
     fault: str = ""
+    suggests: str | None = None
 
 
 def read_score(holder: shape.Element, definition: FactDefinition, record: Record, path: str) -> Read:
@@ -35,6 +42,13 @@ def read_score(holder: shape.Element, definition: FactDefinition, record: Record
     found, fault = _value_of(holder)
     if found is None:
         return Read(fault=fault)
+    return _plain_score(found, definition.id, definition.range, record, path)
+
+
+def _plain_score(
+    found: tuple[str, object], fact: str, limits: tuple[Decimal, Decimal] | None, record: Record, path: str
+) -> Read:
+    """Read a number without a unit, that stands for itself and for no more or less than itself."""
     kind, value = found
     if kind == "Quantity":
         quantity = shape.element(value)
@@ -45,8 +59,8 @@ def read_score(holder: shape.Element, definition: FactDefinition, record: Record
     if number is None:
         return Read(fault=_ABSENT)
     if isinstance(value, str):
-        record.notes.note("fhir/malformed", path, definition.id)
-    return score(number, definition.range)
+        record.notes.note("fhir/malformed", path, fact)
+    return score(number, limits)
 
 
 def score(number: Decimal, limits: tuple[Decimal, Decimal] | None) -> Read:
@@ -101,36 +115,53 @@ def read_coded(holder: shape.Element, definition: FactDefinition, record: Record
 def read_item_score(holder: shape.Element, form: ScoredForm, record: Record, path: str) -> Read:
     """Read the answer to one item of a scored questionnaire.
 
-    A score in an extension wins over the code of the answer: one source gives every answer the same code.
+    A score in an extension wins over the code of the answer: one source gives every answer the same code. An answer in
+    words alone is only suggested.
     """
     found, fault = _value_of(holder)
     if found is None:
         return Read(fault=fault)
     kind, value = found
-    scores = form.answers
-    limits = Decimal(min(scores.values())), Decimal(max(scores.values()))
+    limits = Decimal(min(form.answers.values())), Decimal(max(form.answers.values()))
+    concept = {"coding": value} if kind == "Coding" else {"text": value} if kind == "String" else shape.element(value)
+    codings = shape.elements(concept.get("coding"))
+    likely = {form.answer_texts[each] for each in map(str.casefold, record.texts(concept)) if each in form.answer_texts}
     if kind not in {"Coding", "CodeableConcept"}:
-        number = shape.number(shape.element(value).get("value") if kind == "Quantity" else value)
-        return Read(fault=_ABSENT) if number is None else score(number, limits)
-    codings = [shape.element(value)] if kind == "Coding" else shape.elements(shape.element(value).get("coding"))
-    coded = {scores[code] for code in (shape.code(each.get("code")) for each in codings) if code in scores}
-    places = [*codings, holder]
+        return _likely(likely) if likely else _plain_score(found, form.total_fact, limits, record, path)
+    coded = {form.answers[code] for code in _loinc_codes(codings, record) if code in form.answers}
     stated = {
         shape.number(choice[1])
-        for place in places
+        for place in [*codings, holder]
         for url in form.score_extensions
         for extension in shape.extensions(place, url)
         if (choice := shape.choice(extension, "value")) is not None
     }
-    said = stated or {Decimal(each) for each in coded}
+    if not stated and not coded:
+        return _likely(likely)
+    said = stated or {Decimal(each) for each in coded | likely}
     if len(said) != 1:
-        return Read(fault=_CONFLICT if said else _ABSENT)
+        return Read(fault=_CONFLICT)
     number = said.pop()
     if number is None:
         return Read(fault=_ABSENT)
     if coded and coded != {number}:
         record.notes.note("fhir/answer-conflict", path, form.total_fact)
     return score(number, limits)
+
+
+def _likely(scores: set[int]) -> Read:
+    """Suggest the score of an answer in words alone."""
+    if len(scores) == 1:
+        return Read(fault=_TEXT, suggests=str(next(iter(scores))))
+    return Read(fault=_CONFLICT if scores else _ABSENT)
+
+
+def _loinc_codes(codings: Iterable[shape.Element], record: Record) -> Iterator[str]:
+    """Give the codes that are of LOINC, or of no system that is named."""
+    for coding in codings:
+        system = coding.get("system")
+        if not system or record.terminology.system(system) == "LOINC":
+            yield shape.code(coding.get("code"))
 
 
 def _value_of(holder: shape.Element) -> tuple[tuple[str, object] | None, str]:

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from tests.unit.fhir_record import Json, candidates, concept, issues, other, reading, status, value
+from tests.unit.fhir_record import Json, candidates, concept, condition, issues, other, reading, status, value
 
 FACT = "hypersensitivity_esk_ket"
 
@@ -77,6 +77,61 @@ def test_a_statement_of_none_gives_way_to_an_allergy() -> None:
 
     assert value(read, FACT) == "yes"
     assert candidates(read, FACT) == []
+
+
+KETAMINE = concept("rx 6130")
+KETALAR = {
+    "coding": [{"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "238084", "display": "Ketalar"}]
+}
+
+
+@pytest.mark.parametrize("odd", [{"text": "Confirmed"}, status("Confirmed"), status("nonsense"), {"coding": []}])
+def test_an_allergy_whose_verification_is_not_understood_is_to_be_confirmed(odd: Json) -> None:
+    told = allergy("b", KETAMINE, verificationStatus=odd)
+
+    assert candidates(reading(told), FACT) == ["yes"]
+    assert ("not-verified", "unconfirmed") in issues(reading(told), FACT)
+    assert value(reading(none(), told), FACT) is None
+    assert candidates(reading(none(), told), FACT) == ["no", "yes"]
+    assert value(reading(none(verificationStatus=odd)), FACT) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        allergy("b", concept("sct 373464007")),
+        allergy("b", concept("sct 999", text="Ketamine")),
+        allergy("b", concept("rx 238084", text="ketamine 100 MG/ML Injectable Solution")),
+        allergy("b", KETALAR),
+        allergy("b", concept("sct 716186003", text="ketamine")),
+        allergy("b", concept("icd T88.59"), reaction=[{"substance": {"text": "Esketamine"}}]),
+        allergy(
+            "b", concept(text="Anesthetics"), reaction=[{}, {"substance": {"coding": [{"display": "S-Ketamine"}]}}]
+        ),
+        condition("b", concept("sct 294355009", text="Allergy to ketamine")),
+        condition("b", concept("icd F33.1", text="Ketamine allergy; depression")),
+        condition("b", concept(text="Hypersensitivity reaction due to esketamine")),
+    ],
+)
+def test_an_allergy_by_any_code_or_name_is_to_be_confirmed_and_forbids_a_negative(told: Json) -> None:
+    read = reading(told)
+
+    assert value(read, FACT) is None
+    assert "yes" in candidates(read, FACT)
+    assert value(reading(none(), told), FACT) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [condition("b", concept("icd Z88.4")), allergy("b", concept("icd Z88.4")), condition("b", concept("icd Z884"))],
+)
+def test_an_allergy_to_an_anesthetic_is_to_be_asked_about(told: Json) -> None:
+    assert candidates(reading(told), FACT) == [""]
+    assert value(reading(none(), told), FACT) is None
+
+
+def test_a_use_of_ketamine_is_no_allergy() -> None:
+    assert not candidates(reading(condition("b", concept(text="Ketamine abuse"))), FACT)
 
 
 def test_no_negative_follows_from_a_page() -> None:

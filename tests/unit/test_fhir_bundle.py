@@ -21,7 +21,7 @@ from tests.unit.fhir_record import (
 )
 
 ICH = condition("c", concept("sct 274100004"))
-REFUTED = condition("c", concept("sct 274100004"), verified="refuted", recordedDate="2025-01-01")
+REFUTED = condition("c", concept("sct 274100004"), verified="refuted", recordedDate="2025-06-01")
 FACT = "intracerebral_hemorrhage_history"
 
 
@@ -92,6 +92,79 @@ def test_what_belongs_to_another_or_to_nobody_is_ignored(subject: object, code: 
 
     assert value(read, FACT) is None
     assert (code, "ignored") in issues(read)
+
+
+def match(resource: Json, mode: str = "match") -> Json:
+    return {"resource": resource, "search": {"mode": mode}}
+
+
+def test_a_total_counts_what_matched_and_not_what_came_with_it() -> None:
+    practitioner: Json = {"resourceType": "Practitioner", "id": "d"}
+    entries = [match(REFUTED), match(practitioner, "include")]
+    whole = of([patient(), {"resourceType": "Bundle", "total": 1, "entry": entries}])
+    page = of([patient(), {"resourceType": "Bundle", "total": 2, "entry": entries}])
+
+    assert value(whole, FACT) == "no"
+    assert value(page, FACT) is None
+    assert ("history-incomplete", "noted") in issues(page)
+
+
+@pytest.mark.parametrize(
+    ("issue", "is_partial"),
+    [
+        ({"severity": "error", "code": "incomplete"}, True),
+        ({"severity": "fatal", "code": "exception"}, True),
+        ({"severity": "warning", "code": "incomplete"}, True),
+        ({"severity": "information", "code": "suppressed"}, True),
+        ({"severity": "odd", "code": "informational"}, True),
+        ({"code": "informational"}, True),
+        ({"severity": "warning", "code": "not-found"}, False),
+        ({"severity": "information", "code": "informational"}, False),
+    ],
+)
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_no_negative_follows_where_the_server_speaks_of_an_error(
+    issue: Json, *, is_partial: bool, is_alone: bool
+) -> None:
+    outcome: Json = {"resourceType": "OperationOutcome", "issue": [issue]}
+    found = {"resourceType": "Bundle", "entry": [match(REFUTED), *([] if is_alone else [match(outcome, "outcome")])]}
+    read = of({"patient": patient(), "conditions": found, **({"others": outcome} if is_alone else {})})
+
+    assert value(read, FACT) == (None if is_partial else "no")
+    assert (("history-incomplete", "noted") in issues(read)) is is_partial
+    assert ("outcome", "noted") in issues(read)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        {"response": {"status": "200 OK"}, "resource": bundle(ICH)},
+        {"response": {"status": "200"}, "resource": ICH},
+        {"resource": ICH},
+        {"entry": [{"resource": ICH}]},
+    ],
+)
+@pytest.mark.parametrize("is_request", [True, False])
+def test_a_prefetched_value_may_be_wrapped(wrapped: Json, *, is_request: bool) -> None:
+    content = {"patient": patient(), "conditions": wrapped}
+
+    assert value(of({"prefetch": content} if is_request else content), FACT) == "yes"
+
+
+@pytest.mark.parametrize("odd", [{"result": [ICH]}, "a text", 7, {"entry": "none"}])
+def test_a_prefetched_value_of_another_shape_is_noted(odd: object) -> None:
+    assert ("malformed", "ignored") in issues(of({"prefetch": {"patient": patient(), "conditions": odd}}))
+
+
+@pytest.mark.parametrize("status", ["404", "500 Internal Server Error", "", None])
+def test_a_search_that_failed_makes_the_record_a_part(status: object) -> None:
+    failed: Json = {"response": {"status": status}}
+    batch = {"resourceType": "Bundle", "type": "batch-response", "entry": [{"resource": REFUTED}, failed]}
+    for content in ({"a": patient(), "b": REFUTED, "c": failed}, [patient(), batch]):
+        read = of(content)
+
+        assert value(read, FACT) is None
+        assert ("history-incomplete", "noted") in issues(read)
 
 
 def test_a_record_of_several_patients_needs_to_be_told_which() -> None:

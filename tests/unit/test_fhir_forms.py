@@ -1,4 +1,4 @@
-"""PHQ-9 and C-SSRS, item by item."""
+"""PHQ-9, item by item, and totals of other questionnaires."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from tests.unit.fhir_record import (
     SCORES,
     SYSTEMS,
     Json,
-    c_ssrs,
     candidates,
     concept,
     issues,
@@ -23,12 +22,6 @@ from tests.unit.fhir_record import (
 
 NINE = (2, 2, 2, 2, 1, 1, 2, 0, 1)
 TOTAL, ITEM = "phq9_total", "phq9_item9"
-IDEATION = ("93246-7", "93247-5", "93248-3", "93249-1", "93250-9")
-LEVELS = (
-    "passive_wish_dead", "active_nonspecific", "active_method_no_intent", "active_intent_no_plan",
-    "active_plan_and_intent",
-)  # fmt: skip
-EVER, RECENT = "93267-3", "93269-9"
 
 
 def test_the_total_is_the_sum_of_nine() -> None:
@@ -162,16 +155,153 @@ def test_a_panel_is_read_by_its_members() -> None:
     assert value(reading(panel(), *members[1:], elsewhere), TOTAL) is None
 
 
-def test_a_panel_whose_members_are_not_here_says_nothing() -> None:
+def test_a_panel_whose_members_are_not_here_gives_way_to_a_total_of_the_same_moment() -> None:
     stated = observation("o", concept("loinc 44261-6"), valueInteger=20)
+    read = reading(panel(), stated)
 
-    assert value(reading(panel(), stated), TOTAL) == 20
+    assert value(read, TOTAL) == 20
+    assert issues(read, TOTAL) == {("score-incomplete", "noted")}
+
+
+def test_nothing_older_stands_in_for_a_panel_whose_members_are_not_here() -> None:
+    old = [
+        observation("t", concept("loinc 44261-6"), "2025-05-20", valueInteger=3),
+        observation("i", concept("loinc 44260-8"), "2025-05-20", valueInteger=0),
+    ]
+    read = reading(panel(), *old)
+
+    assert (value(read, TOTAL), value(read, ITEM)) == (None, None)
+    assert issues(read, TOTAL) == issues(read, ITEM) == {("score-incomplete", "unusable")}
+
+
+def test_members_may_be_contained() -> None:
+    members = [member(code, score) for code, score in zip(PHQ9, NINE, strict=True)]
+    references = [{"reference": f"#i-{code}"} for code in PHQ9]
+
+    assert value(reading({**panel(), "hasMember": references, "contained": members}), TOTAL) == 13
 
 
 def test_a_panel_may_hold_components() -> None:
     parts = [{"code": concept(f"loinc {code}"), "valueInteger": score} for code, score in zip(PHQ9, NINE, strict=True)]
 
     assert value(reading(observation("panel", concept("loinc 44249-1"), component=parts)), TOTAL) == 13
+
+
+def held(scores: tuple[int, ...], total: object, first: int = 0) -> Json:
+    """Give a total that holds items as components, from the item at `first` on."""
+    parts = [{"code": concept(f"loinc {c}"), "valueInteger": n} for c, n in zip(PHQ9[first:], scores, strict=False)]
+    return observation("t", concept("loinc 44261-6"), component=parts, valueInteger=total)
+
+
+def test_items_that_stand_in_a_total_are_read_beside_it() -> None:
+    read = reading(held((3,), 20, first=8))
+    assert (value(read, TOTAL), value(read, ITEM)) == (20, 3)
+    assert not issues(read)
+
+    read = reading(held(NINE, 20))
+    assert (value(read, TOTAL), value(read, ITEM)) == (13, 1)
+    assert issues(read, TOTAL) == {("score-disagrees", "noted")}
+    assert value(reading({**held(NINE, None), "code": concept(text="Depression screening")}), TOTAL) == 13
+
+
+def test_a_total_below_the_items_that_it_holds_is_unusable() -> None:
+    read = reading(held((3,), 2, first=8))
+
+    assert (value(read, TOTAL), value(read, ITEM)) == (None, 3)
+    assert issues(read, TOTAL) == {("conflict", "unusable")}
+
+
+@pytest.mark.parametrize("when", ["2025-06-02T10:05:00Z", "2025-06-02T09:00:00Z"])
+def test_a_total_that_was_stated_on_the_day_of_the_items_is_compared_with_their_sum(when: str) -> None:
+    read = reading(
+        phq9("q", (3,) * 9, "2025-06-02T10:00:00Z"),
+        observation("t", concept("loinc 44261-6"), when, valueInteger=4),
+        observation("old", concept("loinc 44261-6"), "2025-05-02", valueInteger=9),
+    )
+
+    assert value(read, TOTAL) == 27
+    assert issues(read, TOTAL) == {("score-disagrees", "noted")}
+
+
+def test_a_total_that_was_stated_on_the_day_of_items_that_have_no_sum_is_unusable() -> None:
+    told = phq9("q", (3,) * 8, "2025-06-02T10:00:00Z")
+    read = reading(told, observation("t", concept("loinc 44261-6"), "2025-06-02T10:05:00Z", valueInteger=4))
+
+    assert value(read, TOTAL) is None
+    assert issues(read, TOTAL) == {("score-incomplete", "unusable")}
+
+
+@pytest.mark.parametrize(
+    ("amount", "code"),
+    [
+        ({"value": 0, "comparator": ">"}, "value-absent"),
+        ({"value": 1, "unit": "%", "code": "%"}, "unit"),
+        ({"value": 1, "unit": "points of ten"}, "unit"),
+    ],
+)
+def test_an_item_with_a_comparator_or_a_unit_is_no_score(amount: Json, code: str) -> None:
+    parts = [{"code": concept(f"loinc {each}"), "valueQuantity": amount} for each in PHQ9]
+    read = reading(observation("panel", concept("loinc 44249-1"), component=parts))
+
+    assert (value(read, TOTAL), value(read, ITEM)) == (None, None)
+    assert issues(read, TOTAL) == issues(read, ITEM) == {(code, "unusable")}
+
+
+def answered(answer: Json, links: tuple[str, ...], **more: object) -> Json:
+    return {**phq9("n", ()), "item": [{"linkId": link, "answer": [answer]} for link in links], **more}
+
+
+NUMBERS = tuple("123456789")
+CODES = tuple(f"/{code}" for code in PHQ9)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"valueString": "Nearly every day"},
+        {"valueCoding": {"system": "http://example.org", "code": "LA6568-5", "display": "Nearly every day"}},
+    ],
+)
+def test_answers_in_words_alone_suggest_and_nothing_older_stands_in(answer: Json) -> None:
+    read = reading(phq9("old", (0,) * 9, "2025-06-01"), answered(answer, CODES))
+
+    assert (value(read, TOTAL), value(read, ITEM)) == (None, None)
+    assert (candidates(read, TOTAL), candidates(read, ITEM)) == (["27"], ["3"])
+    assert issues(read, TOTAL) == {("text-only", "unconfirmed")}
+
+
+def test_an_answer_whose_words_and_code_differ_is_none() -> None:
+    odd = {"valueCoding": {"system": SYSTEMS["loinc"], "code": SCORES[0], "display": "Nearly every day"}}
+    read = reading(answered(odd, CODES))
+
+    assert issues(read, TOTAL) == {("conflict", "unusable")}
+
+
+@pytest.mark.parametrize("named", ["http://loinc.org/q/44249-1", {"reference": "Questionnaire/44249-1"}])
+def test_numbered_items_of_a_form_that_names_the_phq9_suggest_and_nothing_older_stands_in(named: object) -> None:
+    old = phq9("old", (0,) * 9, "2025-06-01")
+    read = reading(old, answered({"valueInteger": 3}, NUMBERS, questionnaire=named))
+    assert (value(read, TOTAL), value(read, ITEM)) == (None, None)
+    assert (candidates(read, TOTAL), candidates(read, ITEM)) == (["27"], ["3"])
+
+    read = reading(old, answered({"valueInteger": 3}, ("a", "b"), questionnaire=named))
+    assert (value(read, TOTAL), value(read, ITEM)) == (None, None)
+    assert issues(read, TOTAL) == {("score-incomplete", "unusable")}
+
+
+def test_nine_numbered_items_suggest_a_phq9_where_nothing_says_of_what_they_are() -> None:
+    read = reading(answered({"valueInteger": 3}, NUMBERS))
+    assert not read.facts
+    assert (candidates(read, TOTAL), candidates(read, ITEM)) == (["27"], ["3"])
+    assert issues(read, TOTAL) == {("needs-confirmation", "unconfirmed")}
+
+    for other_form in (
+        answered({"valueInteger": 3}, NUMBERS[:7]),
+        answered({"valueInteger": 4}, NUMBERS),
+        answered({"valueInteger": 3}, NUMBERS, questionnaire="http://example.org/Questionnaire/sleep"),
+        answered({"valueInteger": 3}, NUMBERS, status="in-progress"),
+    ):
+        assert not reading(other_form).candidates
 
 
 def test_totals_of_other_forms_are_read() -> None:
@@ -181,56 +311,3 @@ def test_totals_of_other_forms_are_read() -> None:
     assert value(reading(told), "audit_c") == 3
     told["item"] = [{"linkId": "/76504-0", "answer": [{"valueDecimal": 3}]}]
     assert not reading(told).facts
-
-
-@pytest.mark.parametrize(("worst", "level"), [(0, "none"), *enumerate(LEVELS, 1)])
-def test_the_level_of_ideation_is_the_worst_item_answered_yes(worst: int, level: str) -> None:
-    answers = {code: place <= worst for place, code in enumerate(IDEATION, 1)}
-    read = reading(c_ssrs("c", answers))
-
-    assert value(read, "si_level") == level
-    assert read.facts["si_level"].matched_by == "unconfirmed code"
-
-
-def test_an_unanswered_item_is_missing_and_not_no() -> None:
-    read = reading(
-        c_ssrs("c", {"93246-7": True, "93247-5": False}), c_ssrs("old", dict.fromkeys(IDEATION, False), "2025-01-01")
-    )
-
-    assert value(read, "si_level") is None
-    assert candidates(read, "si_level") == ["passive_wish_dead"]
-    assert issues(read, "si_level") == {("score-incomplete", "unusable")}
-
-
-def test_a_worse_item_answered_yes_needs_no_milder_one() -> None:
-    assert value(reading(c_ssrs("c", {"93250-9": True})), "si_level") == "active_plan_and_intent"
-
-
-@pytest.mark.parametrize(
-    ("answers", "expected"),
-    [
-        ({EVER: False}, "none"),
-        ({EVER: False, RECENT: False}, "none"),
-        ({EVER: True, RECENT: False}, "lifetime_gt_3mo"),
-        ({EVER: True, RECENT: True}, "within_3mo"),
-        ({RECENT: True}, "within_3mo"),
-        ({EVER: True}, None),
-        ({RECENT: False}, None),
-        ({EVER: False, RECENT: True}, None),
-    ],
-)
-def test_how_recent_behavior_was(answers: dict[str, bool], expected: object) -> None:
-    assert value(reading(c_ssrs("c", answers)), "suicidal_behavior_recency") == expected
-
-
-def test_recent_behavior_may_have_been_within_a_day_and_is_to_be_confirmed() -> None:
-    read = reading(c_ssrs("c", {EVER: True, RECENT: True}))
-
-    assert issues(read, "suicidal_behavior_recency") == {("needs-confirmation", "noted")}
-
-
-def test_the_screener_may_be_a_panel_of_observations() -> None:
-    parts = [{"code": concept(f"loinc {code}"), "valueBoolean": False} for code in (*IDEATION, EVER)]
-    read = reading(observation("c", concept("loinc 93373-9"), component=parts))
-
-    assert (value(read, "si_level"), value(read, "suicidal_behavior_recency")) == ("none", "none")

@@ -56,6 +56,43 @@ def test_a_part_that_the_newest_reading_lacks_is_not_filled_from_an_older_one() 
     assert not issues(read, "dbp_mmHg")
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"valueString": "190/120"},
+        {"dataAbsentReason": concept(text="refused")},
+        {"component": [part("sct 271649006", 190), part("sct 271650006", 120)]},
+        {"component": []},
+        {"hasMember": [{"reference": "Observation/gone"}]},
+    ],
+)
+def test_nothing_older_stands_in_for_a_panel_of_which_nothing_is_understood(told: Json) -> None:
+    old = pressure("old", 120, 80, "2025-06-02T07:00:00Z")
+    read = reading(old, observation("n", concept("loinc 85354-9"), "2025-06-02T09:00:00Z", **told))
+
+    for fact in ("sbp_mmHg", "dbp_mmHg"):
+        assert value(read, fact) is None
+        assert issues(read, fact) == {("value-absent", "unusable")}
+
+
+def test_a_part_that_a_panel_lacks_is_noted() -> None:
+    parts = [part("loinc 8480-6", 131), part("sct 271650006", 84)]
+    read = reading(pressure("old", 120, 70, "2025-06-01"), observation("b", concept("loinc 85354-9"), component=parts))
+
+    assert (value(read, "sbp_mmHg"), value(read, "dbp_mmHg")) == (131, None)
+    assert issues(read, "dbp_mmHg") == {("value-absent", "unusable")}
+
+
+def test_a_panel_without_values_gives_way_to_loose_ones_of_its_moment() -> None:
+    loose_ones = loose("s", "loinc 8480-6", 131), loose("d", "loinc 8462-4", 84)
+    read = reading(observation("b", concept("loinc 85354-9"), valueString="131/84"), *loose_ones)
+    assert (value(read, "sbp_mmHg"), value(read, "dbp_mmHg")) == (131, 84)
+    assert issues(read, "sbp_mmHg") == {("value-absent", "noted")}
+
+    members = [{"reference": "Observation/s"}, {"reference": "Observation/d"}]
+    assert not issues(reading(observation("b", concept("loinc 85354-9"), hasMember=members), *loose_ones))
+
+
 def test_the_newest_time_of_a_day_rules() -> None:
     read = reading(
         pressure("a", 120, 70, "2025-06-02T08:00:00-05:00"), pressure("b", 150, 90, "2025-06-02T09:00:00-05:00")
@@ -261,6 +298,34 @@ def test_pregnancy_is_the_newest_coded_answer(code: str, expected: object) -> No
     old = observation("p", concept("loinc 82810-3"), "2020-01-01", valueCodeableConcept=concept("sct 60001007"))
 
     assert value(reading(told, old), "pregnancy_status") == expected
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"), [("2025-06-02", "pregnant"), ("2024-07-29", "pregnant"), ("2024-07-28", None)]
+)
+def test_a_pregnancy_ends_before_it_is_forgotten(when: str, expected: object) -> None:
+    told = observation("o", concept("loinc 82810-3"), when, valueCodeableConcept=concept("sct 77386006"))
+    read = reading(told)
+
+    assert value(read, "pregnancy_status") == expected
+    assert candidates(read, "pregnancy_status") == ([] if expected else ["pregnant"])
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "suggested"),
+    [
+        ({"valueQuantity": {"value": 0, "comparator": ">"}}, "value-absent", []),
+        ({"valueQuantity": {"value": 1, "unit": "%"}}, "unit", []),
+        ({"valueString": "Nearly every day"}, "text-only", ["3"]),
+    ],
+)
+def test_an_item_nine_that_is_not_surely_a_score_is_none(told: Json, code: str, suggested: list[str]) -> None:
+    item = concept("loinc 44260-8")
+    read = reading(observation("old", item, "2025-05-01", valueInteger=0), observation("o", item, **told))
+
+    assert value(read, "phq9_item9") is None
+    assert {each for each, _ in issues(read, "phq9_item9")} == {code}
+    assert candidates(read, "phq9_item9") == suggested
 
 
 def test_the_newest_scale_dates_severity_unless_one_cannot_be_used() -> None:

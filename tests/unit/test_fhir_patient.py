@@ -86,7 +86,40 @@ def test_two_birth_sexes_settle_nothing() -> None:
         ({"deceasedDateTime": "2025-06-03"}, False),
         ({"deceasedDateTime": "2025"}, True),
         ({"deceasedBoolean": False, "deceasedDateTime": "2025-01-01"}, True),
+        ({"deceasedBoolean": "false"}, False),
+        ({"deceasedBoolean": None, "deceasedDateTime": None}, False),
+        ({"deceasedDateTime": "2025-06-03", "_deceasedDateTime": {"id": "d"}}, False),
     ],
 )
 def test_a_death_counts_from_its_day(more: Json, *, is_deceased: bool) -> None:
     assert reading(patient(**more)).is_deceased is is_deceased
+
+
+ABSENT: Json = {
+    "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "issue"),
+    [
+        ({"deceasedDateTime": "01/02/2020"}, ("malformed", "noted")),
+        ({"deceasedDateTime": ""}, ("malformed", "noted")),
+        ({"deceasedBoolean": 7}, ("malformed", "noted")),
+        ({"deceasedString": "last year"}, ("malformed", "noted")),
+        ({"_deceasedDateTime": ABSENT}, ("date-missing", "unusable")),
+        ({"deceasedBoolean": False, "_deceasedDateTime": ABSENT}, ("date-missing", "unusable")),
+    ],
+)
+def test_a_death_whose_day_cannot_be_read_counts(more: Json, issue: tuple[str, str]) -> None:
+    read = reading(patient(**more))
+
+    assert read.is_deceased
+    assert issue in issues(read)
+
+
+def test_that_it_is_not_known_whether_somebody_died_is_said() -> None:
+    read = reading(patient(_deceasedBoolean=ABSENT))
+
+    assert not read.is_deceased
+    assert issues(read) == {("value-absent", "unusable")}
