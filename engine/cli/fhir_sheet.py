@@ -82,10 +82,11 @@ class _ReadingSheet:
                 continue
             definition = self.definitions[name]
             observed = self.facts.known.get(name)
+            came = definition.values.get(str(fact.value), fact.value)
             shown = (
                 definition.in_words(observed.value)
                 if observed
-                else f"{fact.value}, not usable: {unusable.get(name, 'not known')}"
+                else f"{came}, not usable: {unusable.get(name, 'not known')}"
             )
             written = f", written as {fact.raw}" if fact.raw is not None else ""
             way = "" if fact.matched_by in {"code", "element"} else fact.matched_by

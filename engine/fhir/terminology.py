@@ -130,10 +130,13 @@ class Terminology:
         return terminology
 
     def system(self, uri: object) -> str:
-        """Give the short name of a code system; empty if it is none of ours. Stray spaces do not count."""
+        """Give the short name of a code system; empty if it is none of ours.
+
+        Stray spaces, a version and a slash at the end do not count.
+        """
         if isinstance(uri, str) and uri in self.systems:
             return self.systems[uri]
-        return self.systems.get(_SPACES.sub("", shape.text(uri)).partition("|")[0], "")
+        return self.systems.get(_SPACES.sub("", shape.text(uri)).partition("|")[0].rstrip("/"), "")
 
     def suggested_by(self, texts: Sequence[str], *, has_code: bool) -> list[tables.Phrase]:
         """Give the phrases with a fact that texts hold; beside a code that is known, only those that are always read.

@@ -28,6 +28,7 @@ def test_each_type_that_holds_facts_of_the_patient_is_asked_for() -> None:
     assert asked == {
         "Patient",
         "Condition",
+        "Flag",
         "MedicationRequest",
         "MedicationStatement",
         "MedicationAdministration",
