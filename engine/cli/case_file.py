@@ -54,6 +54,9 @@ class UnreadableCase:
     violations: tuple[Violation, ...]
 
 
+_EMPTY = UnreadableCase("1", (Violation("", "case/empty", "the file holds no case"),))
+
+
 def read_cases(stream: BinaryIO, book: RuleBook) -> Iterator[Case | UnreadableCase]:
     """Read the cases of a stream one after the other, in their order.
 
@@ -64,7 +67,7 @@ def read_cases(stream: BinaryIO, book: RuleBook) -> Iterator[Case | UnreadableCa
     lines = _lines(stream)
     first = next(lines, None)
     if first is None:
-        yield UnreadableCase("1", (Violation("", "case/empty", "the file holds no case"),))
+        yield _EMPTY
         return
     second = next(lines, None)
     if first.content[:1] == b"{" and (second is None or second.content[:1] == b"{" or _is_whole(first)):
@@ -128,6 +131,8 @@ def _read_document(
         yield UnreadableCase("1", (Violation("", "case/not-json", str(fault)),))
         return
     assert isinstance(items, list)  # noqa: S101 - it begins with a bracket
+    if not items:
+        yield _EMPTY
     for position, item in enumerate(items):
         mine = tuple(
             Violation(v.path.removeprefix(f"[{position}]").removeprefix("."), v.code, v.message)

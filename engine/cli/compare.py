@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -22,6 +20,7 @@ from engine.cli.invocation import (
     complain,
     engines_option,
     open_engines,
+    open_output,
     overlay_option,
     rules_options,
     worst,
@@ -164,8 +163,7 @@ def compare(  # noqa: PLR0913 - one parameter for each option
             else:
                 exit_code = worst(exit_code, PROVISIONAL if found[1].is_provisional else GOOD)
                 compared.append(found)
-        with ExitStack() as opened:
-            target = opened.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
+        with open_output(output) as target:
             _write(compared, form, evaluator.rules, target)
     ctx.exit(exit_code)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,6 +14,7 @@ from engine.cli.invocation import (
     complain,
     engines_option,
     open_engines,
+    open_output,
     overlay_option,
     rules_options,
     worst,
@@ -69,8 +68,7 @@ def explain(  # noqa: PLR0913 - one parameter for each option
                 complain(str(outcome))
             else:
                 decided.append(outcome)
-    with ExitStack() as opened:
-        target = opened.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
+    with open_output(output) as target:
         _write(decided, form, evaluator.rules, target)
     ctx.exit(exit_code)
 

@@ -67,16 +67,28 @@ def is_provisional(decision: Decision) -> bool:
     return decision.triage.provisional or "insufficient_data" in {*answers, coverage.status if coverage else ""}
 
 
+def named(text: str) -> Path:
+    """Give the path that an argument names.
+
+    Raises:
+        click.UsageError: it names none; taken as it stands, an empty text would be the working folder.
+
+    """
+    if not text:
+        raise click.UsageError("a FILE is empty; `.` names the working folder, `-` reads standard input")
+    return Path(text)
+
+
 def expand(paths: Iterable[str]) -> list[str]:
     """Give the files that are meant: of a folder, its .json and .jsonl files by name.
 
     Raises:
-        click.UsageError: a file does not exist, or a folder holds no case file.
+        click.UsageError: a file does not exist or has no name, or a folder holds no case file.
 
     """
     files: list[str] = []
     for text in paths:
-        path = Path(text)
+        path = named(text)
         if text == STANDARD_INPUT or (path.exists() and not path.is_dir()):
             files.append(text)
         elif path.is_dir():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
 from engine.cli.case_file import MIB, Case, UnreadableCase
+from engine.cli.panel import named
 from engine.errors import FactError, Violation
 from engine.facts import read_facts
 from engine.fhir.read import read, split
@@ -19,6 +19,7 @@ from engine.fhir.terminology import Terminology, has_terminology
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
+    from pathlib import Path
 
     from engine.fhir.reading import Reading
     from engine.pack.book import RuleBook
@@ -112,7 +113,7 @@ def as_case(record: RecordRead, book: RuleBook, jurisdiction: str, payer_id: str
 
 def _contents(paths: Iterable[str]) -> Iterator[tuple[str, object | FactError]]:
     for text in paths:
-        path = Path(text)
+        path = named(text)
         if text == STANDARD_INPUT:
             yield text, _parsed(sys.stdin.buffer.read(MAX_FILE_BYTES + 1))
         elif path.is_dir():

@@ -129,6 +129,8 @@ class Typing:
                 days = units.factor(atom.unit, "d")
                 if days is None:
                     return self._wrong(atom.path, f"`{atom.unit}` is not a length of time", "write `within 28 d`")
+                if atom.number < 0:
+                    return self._wrong(atom.path, _negative(atom.number, atom.unit), "write `within 28 d`")
                 return form.Compare(symbol.name, "<=", int(Fraction(atom.number) * days))
             case expr.BeforeAtom(), "date":
                 name = f"{symbol.name} before {atom.day.isoformat()}"
@@ -181,6 +183,8 @@ class Typing:
             return self._wrong(atom.path, f"`{symbol.name}` does not go stale", "it needs `valid_for` in facts.yaml")
         if atom.number is not None and days is None:
             return self._wrong(atom.path, f"`{atom.unit}` is not a length of time", "write `within 30 d`")
+        if atom.number is not None and atom.number < 0:
+            return self._wrong(atom.path, _negative(atom.number, atom.unit), "write `within 30 d`")
         self._one_of(expr.OneOfAtom(atom.name, atom.values, atom.path), symbol)
         limit = None if atom.number is None or days is None else int(Fraction(atom.number) * days)
         past = Past(symbol.name, atom.values, limit)
@@ -213,6 +217,10 @@ _USES: Mapping[SymbolKind, str] = {
     "set": "it is a list: write `{any: NAME}`",
     "text": "it is a text and cannot be used in a condition",
 }
+
+
+def _negative(number: Decimal, unit: str) -> str:
+    return f"`within {number} {unit}` holds for no day: a window goes back from the day of the evaluation"
 
 
 def reads(expression: form.Expression) -> frozenset[str]:

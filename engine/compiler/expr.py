@@ -14,6 +14,7 @@ from typing import TypeAlias, Union
 from lark import Lark, Token, Tree, UnexpectedInput
 
 from engine.errors import Diagnostic
+from engine.names import nearest
 from engine.pack.source import Path
 
 _GRAMMAR = r"""
@@ -39,6 +40,7 @@ UNIT: /[A-Za-z%\[][A-Za-z0-9%\[\]_.\/()]*/
 """
 _PARSER = Lark(_GRAMMAR, start="atom", parser="lalr")
 _MAX_DEPTH = 12
+_OPERATORS = ("all", "any", "not", "at_least")
 _HINT = (
     "write NAME, NAME > NUMBER UNIT, NAME is VALUE, NAME in [A, B], NAME within N d, NAME was VALUE within N d, "
     "or {all|any|not|at_least: ...}"
@@ -183,7 +185,10 @@ class _Reader:
             return self._wrong(path, "pack/condition-too-deep", "the condition is nested too deeply")
         if isinstance(condition, str):
             return self._atom(condition, path)
-        if not isinstance(condition, dict) or len(condition) != 1:
+        if isinstance(condition, dict) and len(condition) > 1:
+            message = f"{' and '.join(f'`{key}`' for key in condition)} stand side by side; a condition has one of them"
+            return self._wrong(path, "pack/condition", message, "put them into one list: {all: [{any: [...]}, ...]}")
+        if not isinstance(condition, dict) or not condition:
             return self._wrong(path, "pack/condition", "this is not a condition", _HINT)
         ((operator, value),) = condition.items()
         here = (*path, operator)
@@ -195,10 +200,10 @@ class _Reader:
                 return AllTree(parts) if operator == "all" else AnyTree(parts)
             case "not", _:
                 return NotTree(self.read(value, here, depth + 1))
-            case "at_least", {"n": int(n), "of": list(of)} if 0 < n <= len(of):
+            case "at_least", {"n": int(n), "of": list(of)} if 0 < n <= len(of) and _is_plain(value):
                 return AtLeastTree(n, tuple(self.read(v, (*here, "of", i), depth + 1) for i, v in enumerate(of)))
             case _:
-                return self._wrong(here, "pack/condition", f"`{operator}` is not used this way in a condition", _HINT)
+                return self._wrong(here, "pack/condition", *_misuse(str(operator), value))
 
     def _atom(self, text: str, path: Path) -> Syntax:
         try:
@@ -233,6 +238,28 @@ class _Reader:
     def _wrong(self, path: Path, code: str, message: str, hint: str = "") -> Syntax:
         self.faults.append(self.fault(path, code, message, hint))
         return AlwaysAtom()
+
+
+def _misuse(operator: str, value: object) -> tuple[str, str]:
+    """Say what is wrong with the part of a tree that cannot be read, and what to write."""
+    match operator, value:
+        case "all" | "any", []:
+            return f"`{operator}` has no conditions", f"write {{{operator}: [CONDITION, CONDITION]}}"
+        case "all" | "any", _:
+            return f"`{operator}` takes a list of conditions", f"write {{{operator}: [CONDITION, CONDITION]}}"
+        case "at_least", {"n": int(n), "of": list(of)} if n < 1 and _is_plain(value):
+            return f"at least {n} of {len(of)} is always met", "let `n` be 1 or more, or write `always`"
+        case "at_least", {"n": int(n), "of": list(of)} if n > len(of) and _is_plain(value):
+            return f"at least {n} of {len(of)} can never be met", f"`of` has {len(of)} conditions: let `n` be fewer"
+        case "at_least", _:
+            hint = "write {at_least: {n: 2, of: [A, B, C]}}"
+            return "`at_least` takes a whole number `n` and a list `of`, nothing else", hint
+        case _:
+            return f"`{operator}` is not an operator of conditions{nearest(operator, _OPERATORS)}", _HINT
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, dict) and value.keys() == {"n", "of"} and not isinstance(value["n"], bool)
 
 
 def _text(child: Token | Tree[Token]) -> str:

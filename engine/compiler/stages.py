@@ -29,6 +29,7 @@ from engine.compiler.packset import (
     node_reads,
     referral_node,
 )
+from engine.compiler.replacing import wrongly_replaced
 from engine.compiler.tighten import loosened
 from engine.compiler.witness import read_witnesses
 from engine.errors import Diagnostic, RulePackError
@@ -96,7 +97,7 @@ class _Stages:
         self.referrals: list[model.ReferralRule] = []
         self.parameters: dict[str, tuple[model.Parameter, Decimal]] = {}
         self.periods: dict[str, model.Period] = {}
-        self.replaced: dict[str, str] = {}
+        self.replaced: dict[str, list[str]] = {}
         self.dates: dict[str, tuple[str, date]] = {}
         self.past: dict[str, Past] = {}
         self.symbols: dict[str, Symbol] = {}
@@ -129,11 +130,19 @@ class _Stages:
                 message = f"the packs for `{self.jurisdiction}` lack the parameter `{name}`, with which trials are read"
                 hint = "add it to parameters.yaml"
                 self.faults.append(self.packs[0].place.fault("pack/missing-parameter", message, hint))
-        self.replaced = {c.replaces: name for name, c in self.criteria.items() if c.replaces}
+        self._collect_replaced()
         dated: list[tuple[str, model.Period]] = [(n, c.effective) for n, c in self.criteria.items()]
         dated += [(r.id, r.effective) for r in self.referrals]
-        self.periods = {n: p for n, p in dated if p.from_ or p.until or n in self.replaced.values()}
+        takers = {name for names in self.replaced.values() for name in names}
+        self.periods = {n: p for n, p in dated if p.from_ or p.until or n in takers}
         self._collect_symbols()
+
+    def _collect_replaced(self) -> None:
+        for name, criterion in self.criteria.items():
+            if criterion.replaces:
+                self.replaced.setdefault(criterion.replaces, []).append(name)
+        levels = self.triage.levels if self.triage else ()
+        self.faults += wrongly_replaced(self.criteria, self.packs, self.book.packs.values(), levels)
 
     def _is_here(self, jurisdictions: tuple[str, ...]) -> bool:
         return not jurisdictions or self.jurisdiction in jurisdictions
@@ -282,8 +291,7 @@ class _Stages:
         if criterion.effect in LOGICAL:
             if name in self.periods:
                 guards.append(form.Holds(self._dated(name)))
-            if name in self.replaced:
-                guards.append(form.Not(form.Holds(self._dated(self.replaced[name]))))
+            guards += (form.Not(form.Holds(self._dated(taker))) for taker in self.replaced.get(name, ()))
         if criterion.needs:
             needs = typing.names(criterion.needs, ("needs",))
             alternatives: list[form.Expression] = [form.Not(g) for g in guards]

@@ -71,6 +71,7 @@ def gaps(book: RuleBook, sets: Sequence[PackSet], shown: Mapping[Subject, Shown]
 
     """
     done: set[Subject] = set()
+    idle: dict[Subject, Diagnostic] = {}
     turned: set[tuple[str, date]] = set()
     nothing = Shown()
     for packs in sets:
@@ -84,6 +85,11 @@ def gaps(book: RuleBook, sets: Sequence[PackSet], shown: Mapping[Subject, Shown]
             if subject not in done:
                 done.add(subject)
                 yield from finder.gaps(subject, shown.get(subject, nothing))
+                fault = finder.idle(subject)
+                if fault is not None:
+                    idle[subject] = fault
+            elif subject in idle and finder.idle(subject) is None:
+                del idle[subject]
         for rule in packs.referrals:
             subject = ("referral", f"{rule.kind}/{rule.urgency}")
             if subject not in done:
@@ -92,6 +98,7 @@ def gaps(book: RuleBook, sets: Sequence[PackSet], shown: Mapping[Subject, Shown]
                     located = next(p.located["referral", rule.id] for p in packs.packs if rule in p.referrals)
                     message = f"the referral `{subject[1]}` has no case"
                     yield located.fault("cases/none", message, f"add `- referral: {subject[1]}` to a cases file")
+    yield from idle.values()
 
 
 class _Finder:
@@ -99,6 +106,7 @@ class _Finder:
         self.book = book
         self.packs = packs
         self.support = support_of(book, packs)
+        self._reach: dict[tuple[str, str], bool | None] = {}
 
     def gaps(self, subject: Subject, shown: Shown) -> Iterator[Diagnostic]:
         kind, name = subject
@@ -115,6 +123,22 @@ class _Finder:
                 message = f"no case of `{name}` stands at {number}"
                 hint = f"show {fact} on each side of the number it is compared with"
                 yield located.fault("cases/side", message, hint, ("id",))
+
+    def idle(self, subject: Subject) -> Diagnostic | None:
+        """Give the fault of a criterion that can never act while it is in force, here; None if it can, or may.
+
+        What ends is passed over where it reads dated numbers: those of today say nothing about its own time.
+        """
+        criterion = self.packs.criteria.get(subject[1]) if subject[0] == "criterion" else None
+        if criterion is None or not has_truth(criterion) or not self._is_computed(criterion):
+            return None
+        acts = "unknown" if criterion.effect == "requires" or criterion.shown_if == "unknown" else "met"
+        ends = criterion.effective.until is not None and any(n.startswith("$") for n in mentions(criterion))
+        if ends or self._can_be(criterion, acts) is not False:
+            return None
+        message = f"`{criterion.id}` can never be {acts}, so it never {criterion.effect.replace('_', ' ')}"
+        hint = "its condition, or a concept or exception that it reads, contradicts itself"
+        return self._place(*subject).fault("lint/never-acts", message, hint, ("needs" if criterion.needs else "when",))
 
     def turns(self) -> Iterator[tuple[str, date, Located]]:
         """Give criteria and the days on which each begins or ends to hold, or a number that it reads changes."""
@@ -142,25 +166,28 @@ class _Finder:
 
     def _reachable(self, criterion: Criterion, shown: set[str]) -> Iterator[str]:
         """Give the truths that can be reached while the criterion is in force and that no case shows."""
-        name = criterion.id
         if not has_truth(criterion):
             return
-        support = self.support
-        if criterion.effect == "discounts":
-            if criterion.repeats:
-                yield from sorted({"met", "not_met"} - shown)
-                return
-            fields = {f.id: f for f in self.book.facts[criterion.of].fields}
-            support = Support(self.packs.compiled.records[criterion.of], fields)
-        elif name not in self.packs.nodes:
-            yield from sorted({"met"} - shown)
-            return
-        for truth, value in _TRUTHS.items():
-            if truth in shown or (criterion.needs and truth == "not_met"):
-                continue
-            wanted = False if criterion.needs and truth == "unknown" else value
-            if support.can_be(name, wanted, {in_force(name): True}) is not False:
-                yield truth
+        if self._is_computed(criterion):
+            truths = [t for t in _TRUTHS if not (criterion.needs and t == "not_met")]
+            yield from (t for t in truths if t not in shown and self._can_be(criterion, t) is not False)
+        else:
+            yield from sorted(({"met", "not_met"} if criterion.repeats else {"met"}) - shown)
+
+    def _is_computed(self, criterion: Criterion) -> bool:
+        """Say whether a node holds the criterion's truth; what always holds, or repeats a record, has none."""
+        return not criterion.repeats and (criterion.effect == "discounts" or criterion.id in self.packs.nodes)
+
+    def _can_be(self, criterion: Criterion, truth: str) -> bool | None:
+        name = criterion.id
+        if (name, truth) not in self._reach:
+            support = self.support
+            if criterion.effect == "discounts":
+                fields = {f.id: f for f in self.book.facts[criterion.of].fields}
+                support = Support(self.packs.compiled.records[criterion.of], fields)
+            wanted = False if criterion.needs and truth == "unknown" else _TRUTHS[truth]
+            self._reach[name, truth] = support.can_be(name, wanted, {in_force(name): True})
+        return self._reach[name, truth]
 
     def _sides(self, name: str, shown: Mapping[str, set[form.Value]]) -> Iterator[tuple[str, str]]:
         for fact, starts in sorted(_compared(self.packs, name).items()):
@@ -206,4 +233,6 @@ def _exists(number: int, definition: FactDefinition | None) -> bool:
 def _number_at(fact: str, number: int, definition: FactDefinition | None) -> str:
     if definition is not None and definition.type == "date":
         return f"`{fact}` {number} days before its day"
-    return f"`{fact}` {definition.in_words(number) if definition is not None else number}"
+    if definition is None:
+        return f"`{fact}` {number}"
+    return f"`{fact}` {definition.in_words(number, with_unit=False)} {definition.unit}".rstrip()

@@ -52,6 +52,7 @@ _EXTRA_KEYS: Mapping[str, tuple[str, ...]] = {
 _LEVELS = {"discounts": ("outside_episode", "never_counts")}
 _GIVES = {"indicates": "deferred", "discounts": "unknown"}
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_BRACE = re.compile(r"[{}].{0,20}", re.DOTALL)
 _PARAMETER = re.compile(r"\$([a-z][a-z0-9_]*)")
 
 
@@ -189,6 +190,8 @@ def _criterion(criterion: model.Criterion, located: Located, pack: Pack, known: 
     words = known.fields.get(criterion.of, set()) if effect == "discounts" else known.said
     yield from _placeholders(located, "explain", criterion.explain, words)
     yield from _placeholders(located, "explain_unknown", criterion.explain_unknown, words)
+    for key in ("title", "contested", "note"):
+        yield from _no_placeholder(located, (key,), getattr(criterion, key))
     yield from _numbers_in_words(criterion, located, known)
 
 
@@ -207,6 +210,7 @@ def _level(criterion: model.Criterion, located: Located, pack: Pack, known: _Kno
 
 def _derived(derived: model.Derived, pack: Pack, known: _Known) -> Iterator[Diagnostic]:
     located = pack.located["derived", derived.id]
+    yield from _no_placeholder(located, ("unknown_if", "says"), derived.unknown_if.says if derived.unknown_if else "")
     if derived.unknown_if is not None and derived.unknown_if.report not in known.criteria:
         yield _unknown(located, ("unknown_if", "report"), "criterion", derived.unknown_if.report, known.criteria)
 
@@ -282,10 +286,23 @@ def _period(period: model.Period, located: Located) -> Iterator[Diagnostic]:
 
 
 def _placeholders(located: Located, key: str, text: str, words: Iterable[str]) -> Iterator[Diagnostic]:
+    """Find placeholders that name nothing, and braces that are none, which a clinician would read as they stand."""
+    stray = _BRACE.search(_PLACEHOLDER.sub(" ", text))
+    if stray is not None:
+        message = f"a brace stands alone: `{stray.group().strip()}`"
+        yield located.fault(
+            "lint/placeholder", message, "write {NAME}, with both braces, for a patient's value", (key,)
+        )
     for name in _PLACEHOLDER.findall(text):
         if name not in words:
             message = f"`{{{name}}}` names nothing{nearest(name, words)}"
             yield located.fault("lint/placeholder", message, "write a fact or derived fact", (key,))
+
+
+def _no_placeholder(located: Located, path: Path, text: str) -> Iterator[Diagnostic]:
+    if "{" in text or "}" in text:
+        message = f"`{path[-1]}` is shown as it stands, braces too"
+        yield located.fault("lint/placeholder", message, "a patient's values belong into `explain`", path)
 
 
 def _numbers_in_words(criterion: model.Criterion, located: Located, known: _Known) -> Iterator[Diagnostic]:

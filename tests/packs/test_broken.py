@@ -1,6 +1,6 @@
 """One broken pack per way to be wrong: the check names the fault at its place, and only what follows from it.
 
-`broken/` lists them as changes to the tiny pack in `good/`.
+`broken/` lists them as changes to the tiny pack in `good/`; `at` is what stands in the line that the fault names.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _read(name: str) -> list[dict[str, Any]]:
     return entries
 
 
-BROKEN = [each for name in ("shapes", "conditions", "lint", "cases", "local") for each in _read(name)]
+BROKEN = [each for name in ("shapes", "conditions", "replacing", "lint", "cases", "local") for each in _read(name)]
 
 
 def write(folder: Path, changes: dict[str, Change]) -> Path:
@@ -77,10 +77,14 @@ def swap(old: str, new: str) -> Change:
 
 @pytest.mark.parametrize("broken", [pytest.param(each, id=each["name"]) for each in BROKEN])
 def test_a_broken_pack_is_refused_with_its_fault_at_its_place(broken: dict[str, Any], tmp_path: Path) -> None:
-    found = inspect_rules(write(tmp_path, broken["changes"]), TODAY, is_locked=False)
+    rules = write(tmp_path, broken["changes"])
+    found = inspect_rules(rules, TODAY, is_locked=False)
     mine = [f for f in found.faults if f.code == broken["code"]]
     assert any(broken["words"] in f"{f.message}; {f.hint}" for f in mine), list(map(str, found.faults))
     assert any(f.file == broken["file"] for f in mine), list(map(str, mine))
+    if "at" in broken:
+        lines = [(rules / f.file).read_text(encoding="utf-8").splitlines()[f.line - 1] for f in mine]
+        assert any(broken["at"] in line for line in lines), lines
     expected = {broken["code"], *broken.get("also", ())}
     assert {f.code for f in found.faults} == expected, list(map(str, found.faults))
     assert all(f.line >= 1 and f.column >= 1 for f in found.faults)

@@ -103,7 +103,7 @@ def test_other_keys_are_allowed_and_kept_for_whoever_wants_them() -> None:
     assert case.written["expected"] == {"triage": "none"}
 
 
-@pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])
+@pytest.mark.parametrize("content", ["", "\n \n", "\ufeff", "[]", "[\n]\n"])
 def test_an_empty_file_is_told(content: str) -> None:
     assert refused(content) == {"": "the file holds no case"}
 

@@ -38,6 +38,7 @@ def typing() -> Typing:
         ("allergy is yes", form.OneOf("allergy", frozenset({"yes"}))),
         ("allergy in [yes, no]", form.OneOf("allergy", frozenset({"yes", "no"}))),
         ("scored_on within 28 d", form.Compare("scored_on", "<=", 28)),
+        ("scored_on within 0 d", form.Compare("scored_on", "<=", 0)),
         ("scored_on within 4 wk", form.Compare("scored_on", "<=", 28)),
         ("scored_on before 2022-12-14", form.Holds("scored_on before 2022-12-14")),
         ({"any": "drugs"}, form.Compare("drugs", ">", 0)),
@@ -61,6 +62,7 @@ def test_a_condition_becomes_compiled_form(typing: Typing, condition: object, ex
         ("drug is alpha", "a text"),
         ("danger > 1", "write its name alone"),
         ("trials", "cannot be used"),
+        ("scored_on within -1 d", "holds for no day"),
     ],
 )
 def test_what_does_not_fit_is_told_and_stands_for_always(typing: Typing, condition: str, words: str) -> None:

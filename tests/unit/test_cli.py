@@ -146,6 +146,9 @@ def test_what_a_terminal_would_obey_is_never_printed(run: Run) -> None:
     ("arguments", "told"),
     [
         (("evaluate",), "FILE"),
+        (("evaluate", ""), "a FILE is empty"),
+        (("evaluate", "", "--fhir", "--jurisdiction", "US", "--as-of", "2025-06-02"), "a FILE is empty"),
+        (("cases", CLEAR, ""), "a FILE is empty"),
         (("evaluate", "no-such-file.json"), "`no-such-file.json` does not exist"),
         (("evaluate", str(ROOT / "proto")), "holds no .json or .jsonl file"),
         (("evaluate", CLEAR, "--engines", "none"), "--engines"),
@@ -154,6 +157,9 @@ def test_what_a_terminal_would_obey_is_never_printed(run: Run) -> None:
     ],
     ids=[
         "no file",
+        "an empty path",
+        "an empty path of a record",
+        "an empty path among others",
         "a file that is not there",
         "an empty folder",
         "an unknown engine",
@@ -316,7 +322,26 @@ def test_a_page_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None
     assert "page.html` cannot be read or written: no such file or directory" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["explain", "compare"])
+@pytest.mark.parametrize("form", ["text", "html", "json"])
+def test_a_page_that_does_not_fit_is_told_with_its_name(run: Run, command: str, form: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    result = run(command, CLEAR, "--format", form, "--output", "/dev/full")
+
+    assert result.exit_code == FAULT
+    assert "`/dev/full` cannot be read or written: no space left on device" in result.stderr
+
+
 # cases
+
+
+@pytest.mark.parametrize("command", ["cases", "evaluate"])
+def test_a_list_without_a_case_is_a_fault(run: Run, command: str) -> None:
+    result = run(command, "-", text="[]")
+
+    assert result.exit_code == FAULT
+    assert "the file holds no case" in result.stderr
 
 
 def test_the_examples_answer_as_they_expect(run: Run) -> None:

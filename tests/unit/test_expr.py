@@ -87,6 +87,10 @@ def test_trees_keep_the_place_of_each_part() -> None:
         {"all": ["a"], "any": ["b"]},
         {"at_least": {"n": 0, "of": ["a"]}},
         {"at_least": {"n": 2, "of": ["a"]}},
+        {"at_least": {"n": True, "of": ["a"]}},
+        {"at_least": {"n": 1, "of": ["a"], "or": ["b"]}},
+        {"at_least": ["a"]},
+        {"all": "a"},
         {"known": "a"},
     ],
 )
@@ -95,6 +99,23 @@ def test_anything_else_is_refused_with_what_to_write(condition: object) -> None:
     assert tree is None
     assert {f.code for f in faults} == {"pack/condition"}
     assert all(f.hint for f in faults)
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ({"all": []}, "`all` has no conditions; write {all: [CONDITION, CONDITION]}"),
+        ({"all": "a"}, "`all` takes a list of conditions"),
+        ({"at_least": {"n": 0, "of": ["a", "b"]}}, "at least 0 of 2 is always met"),
+        ({"at_least": {"n": 3, "of": ["a", "b"]}}, "at least 3 of 2 can never be met"),
+        ({"at_least": {"n": 1, "of": ["a"], "or": ["b"]}}, "`of`, nothing else"),
+        ({"all": ["a"], "any": ["b"]}, "`all` and `any` stand side by side"),
+        ({"atleast": ["a"]}, "did you mean `at_least`?"),
+    ],
+)
+def test_what_is_wrong_with_a_tree_is_said(condition: object, words: str) -> None:
+    _, faults = _parse(condition)
+    assert any(words in f"{fault.message}; {fault.hint}" for fault in faults)
 
 
 def test_all_faults_of_a_tree_come_at_once() -> None:

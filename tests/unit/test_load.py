@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.errors import NoRulePackError, RulePackError
-from engine.pack.load import load_rules, read_rules
+from engine.pack import model, shape
+from engine.pack.load import load_rules, read_rules, validated
+from engine.pack.source import read_source
 
 if TYPE_CHECKING:
+    from engine.errors import Diagnostic
     from engine.pack.book import RuleBook
 
 GOOD = Path(__file__).parents[1] / "packs" / "good"
@@ -97,3 +100,38 @@ def test_a_parameter_has_the_value_of_its_day(rules: Path) -> None:
     limit = load_rules(rules, is_locked=False).packs["tiny"].parameters["pressure_limit"]
     days = (date(2019, 1, 1), date(2024, 12, 31), date(2025, 1, 1))
     assert [int(limit.at(day)) for day in days] == [140, 140, 130]
+
+
+def test_the_library_speaks_the_words_of_authors(rules: Path) -> None:
+    path = rules / "tiny/spray/rules.yaml"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace("- id: TINY-CI-01", "- id: tiny-ci-01").replace("effect: excludes", "effect: exclude")
+    text = text.replace('[{source: book, section: "2", supports: adults with a failed trial}]', "[]")
+    path.write_text(text.replace("of: trials", "of: [trials]"), encoding="utf-8")
+    _, faults = read_rules(rules)
+    told = "\n".join(map(str, faults))
+    assert "`references` is empty" in told
+    assert "did you mean `excludes`?" in told
+    assert "`of` must be a text" in told
+    assert "such as US-ESK-WP-09" in told
+    for word in ("tuple", "string", "pattern", "input should", "validation"):
+        assert word not in told.lower()
+
+
+def test_every_pattern_of_the_model_has_words() -> None:
+    models = [kind for kind in vars(model).values() if isinstance(kind, type) and issubclass(kind, model.Model)]
+    patterns = {
+        each.pattern
+        for kind in models
+        for field in kind.model_fields.values()
+        for each in field.metadata
+        if getattr(each, "pattern", None)
+    }
+    assert patterns == shape.WRITTEN.keys()
+
+
+def test_a_value_that_may_have_several_shapes_is_told_all_of_them() -> None:
+    source = read_source("derived.yaml", "id: concept\nlabel: a\nfirst_known: [fact, 5]\n")
+    faults: list[Diagnostic] = []
+    assert validated(model.Derived, source, (), source.data, faults) is None
+    assert [(f.line, f.message) for f in faults] == [(3, "`first_known` must be a text or a mapping")]

@@ -21,6 +21,7 @@ from engine.compiler.packset import (
     status_node,
 )
 from engine.compiler.stages import compile_packs
+from engine.errors import RulePackError
 from engine.evaluator.inputs import prepare
 from engine.evaluator.interpret import Interpreter
 from engine.facts import read_facts
@@ -158,3 +159,38 @@ def test_a_criterion_that_is_replaced_steps_back_even_without_dates(tmp_path: Pa
     assert _values(book, alone, {"pressure": 141})["TINY-WP-01"] is True
     assert _values(book, replaced, {"pressure": 141})["TINY-WP-01"] is False
     assert in_force("PAY-ACME-02") in replaced.nodes
+
+
+def test_a_criterion_steps_back_for_each_one_that_takes_its_place(tmp_path: Path) -> None:
+    shutil.copytree(GOOD, tmp_path / "rules")
+    taker = """- id: {id}
+  title: Pressure
+  options: [spray]
+  effect: cautions
+  when: pressure > 200 mm[Hg]
+  explain: The pressure is {{pressure}}.
+  references: [{{source: book}}]
+  effective: {period}
+  replaces: TINY-WP-01
+  strength: test
+  confirmed: read
+"""
+    periods = {"TINY-WP-02": "{from: 2021-01-01, until: 2022-01-01}", "TINY-WP-03": "{from: 2023-01-01}"}
+    text = "\n".join(taker.format(id=name, period=period) for name, period in periods.items())
+    (tmp_path / "rules/tiny/spray/more.yaml").write_text(text, encoding="utf-8")
+    book = load_rules(tmp_path / "rules", is_locked=False)
+    packs = compile_packs(book, "US", None, DAY)
+    held = {year: _values(book, packs, {"pressure": 150}, date(year, 6, 1))["TINY-WP-01"] for year in range(2020, 2024)}
+    assert held == {2020: True, 2021: False, 2022: True, 2023: False}
+
+
+def test_a_stricter_criterion_may_take_the_place_of_another_one_and_a_weaker_may_not(tmp_path: Path) -> None:
+    shutil.copytree(GOOD, tmp_path / "rules")
+    path = tmp_path / "rules/tiny/spray/rules.yaml"
+    good = path.read_text(encoding="utf-8")
+    path.write_text(good.replace("  when: allergy is yes", "  when: allergy is yes\n  replaces: TINY-EX-01"))
+    packs = compile_packs(load_rules(tmp_path / "rules", is_locked=False), "US", None, DAY)
+    assert in_force("TINY-CI-01") in packs.nodes
+    path.write_text(good.replace("  when: grade is high", "  when: grade is high\n  replaces: TINY-CI-01"))
+    with pytest.raises(RulePackError, match=r"rules\.yaml:65:3: \[pack/replaces\] `TINY-EX-01` excludes"):
+        compile_packs(load_rules(tmp_path / "rules", is_locked=False), "US", None, DAY)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.invocation import overlay_option
+from engine.cli.invocation import FAULT, GOOD, overlay_option
 from engine.cli.rules.folder import folder_option
+from engine.cli.rules.form import form_option, print_json
 from engine.names import by_number
 from engine.pack.load import load_rules
 from engine.pack.schemas import schemas
@@ -33,6 +34,8 @@ says in full: `eligibility rules show ID`.
 @click.command(
     epilog="""Example: eligibility rules docs
 
+The JSON: {output, pages, written, folder, files}, the last two of the site; with --check {output, pages, stale}.
+
 Exit codes: 0 written; 1 a page of --output is out of date (--check) or the packs cannot be read; 2 wrong usage."""
 )
 @click.option(
@@ -50,9 +53,20 @@ Exit codes: 0 written; 1 a page of --output is out of date (--check) or the pack
     help="Folder that receives the site: a page for each criterion, for reading in a browser.",
 )
 @click.option("--check", "is_check", is_flag=True, help="Write nothing; say which page of --output is out of date.")
+@form_option
 @overlay_option
 @folder_option
-def docs(*, folder: Path, overlays: tuple[Path, ...], output: Path, site: Path, is_check: bool) -> None:
+@click.pass_context
+def docs(  # noqa: PLR0913 - one parameter for each option
+    ctx: click.Context,
+    *,
+    folder: Path,
+    overlays: tuple[Path, ...],
+    output: Path,
+    site: Path,
+    is_check: bool,
+    form: str,
+) -> None:
     """Write the table of criteria, JSON Schemas of the rule files for editors, and a site of all packs to read.
 
     The site stands alone, without a script or a server; the same rules give the same bytes. Local packs are shown there
@@ -64,7 +78,11 @@ def docs(*, folder: Path, overlays: tuple[Path, ...], output: Path, site: Path, 
         for name, text in pages.items()
         if not (output / name).is_file() or (output / name).read_text(encoding="utf-8") != text
     ]
+    told: dict[str, object] = {"output": output.as_posix(), "pages": len(pages)}
     if is_check:
+        if form == "json":
+            print_json({**told, "stale": stale})
+            ctx.exit(FAULT if stale else GOOD)
         if stale:
             message = f"out of date: {', '.join(stale)}; run `eligibility rules docs`"
             raise click.ClickException(message)
@@ -73,9 +91,13 @@ def docs(*, folder: Path, overlays: tuple[Path, ...], output: Path, site: Path, 
     for name in stale:
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         (output / name).write_text(pages[name], encoding="utf-8")
-    click.echo(f"{len(stale)} of {len(pages)} pages written to {output.as_posix()}")
+    if form == "text":
+        click.echo(f"{len(stale)} of {len(pages)} pages written to {output.as_posix()}")
     files = build_site(folder, overlays)
     write_site(files, site)
+    if form == "json":
+        print_json({**told, "written": len(stale), "folder": site.as_posix(), "files": len(files)})
+        return
     click.echo(f"site of {len(files)} files: {(site / START).as_posix()}")
 
 

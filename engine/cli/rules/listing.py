@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path  # noqa: TC003 - click reads the annotations
 from typing import TYPE_CHECKING, get_args
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from engine.cli.invocation import overlay_option
 from engine.cli.rules.folder import folder_option
+from engine.cli.rules.form import form_option, print_json
 from engine.cli.strict_json import printable
 from engine.names import nearest
 from engine.pack.load import load_rules
@@ -37,7 +37,7 @@ Exit codes: 0 good; 1 the packs cannot be read; 2 wrong usage.""",
 @click.option("--option", help="Only criteria of this option, such as ketamine_iv.")
 @click.option("--effect", type=click.Choice(EFFECTS), metavar="EFFECT", help="Only criteria with this effect.")
 @click.option("--jurisdiction", help="Only criteria that are evaluated there, payers included.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@form_option
 @folder_option
 @overlay_option
 def listing(
@@ -61,7 +61,7 @@ def listing(
         if (option is None or option in criterion.options) and (effect is None or criterion.effect == effect)
     ]
     if form == "json":
-        click.echo(json.dumps([_as_json(*row) for row in rows], ensure_ascii=False, indent=2))
+        print_json([_as_json(*row) for row in rows])
         return
     table = Table("id", "effect", "options", "from", "until", "title", box=None, pad_edge=False)
     for _, criterion in rows:

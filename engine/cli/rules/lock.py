@@ -7,6 +7,7 @@ from pathlib import Path  # noqa: TC003 - click reads the annotations
 import click
 
 from engine.cli.rules.folder import folder_option
+from engine.cli.rules.form import form_option, print_json
 from engine.errors import RulePackError
 from engine.pack.digest import LOCK_FILE, read_lock, write_lock
 from engine.pack.load import load_rules
@@ -15,6 +16,8 @@ from engine.pack.load import load_rules
 @click.command(
     epilog="""Example: eligibility rules lock
 
+The JSON: {file, pinned}, each {pack, version, digest} of an active pack.
+
 Exit codes: 0 written; 1 a released version would change; 2 wrong usage."""
 )
 @click.option(
@@ -22,8 +25,9 @@ Exit codes: 0 written; 1 a released version would change; 2 wrong usage."""
     is_flag=True,
     help="Give versions that were never released their new content. What was released must stay as it was.",
 )
+@form_option
 @folder_option
-def lock(*, folder: Path, replace: bool) -> None:
+def lock(*, folder: Path, replace: bool, form: str) -> None:
     """Write packs.lock: for each active pack its version and the SHA-256 of its content.
 
     A version that is pinned already stays as it is: a changed pack needs a new version, because old decisions are
@@ -44,5 +48,10 @@ def lock(*, folder: Path, replace: bool) -> None:
     if faults:
         raise RulePackError(faults)
     write_lock(folder, locked)
-    active = sum(p.is_active for p in book.packs.values())
-    click.echo(f"{folder.as_posix()}/{LOCK_FILE}: {active} active packs pinned")
+    file = f"{folder.as_posix()}/{LOCK_FILE}"
+    active = [p for p in book.packs.values() if p.is_active]
+    if form == "json":
+        pinned = [{"pack": p.id, "version": p.header.version, "digest": p.digest} for p in active]
+        print_json({"file": file, "pinned": pinned})
+    else:
+        click.echo(f"{file}: {len(active)} active packs pinned")
