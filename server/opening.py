@@ -10,11 +10,12 @@ import ctypes
 import os
 import secrets
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from engine.errors import IntegrityError, LogUnavailableError
+from engine.errors import IntegrityError, LedgerError, LogUnavailableError
 from engine.ledger.checkpoint import parse_vkey
 from engine.ledger.clock import LEAP, UNSYNCHRONIZED, Clock
 from engine.ledger.entry import log_id
@@ -23,15 +24,17 @@ from engine.ledger.recovery import open_log
 from engine.ledger.signer import Signer, StateFile
 from engine.ledger.sqlite.keys import SqliteKeys
 from engine.ledger.sqlite.log import SqliteLog
+from engine.ledger.subjects import UnknownSubjectError
 from engine.ledger.wrapping import FileWrappingKeys
 from server.config import SettingsError
+from server.convert.ledger import subject_of
+from server.faults import Fault
 from server.remote_signer import RemoteSigner
 from server.signing_key import make_signing_key, read_signing_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.errors import LedgerError
     from engine.ledger.checkpoint import SigningKey
     from engine.ledger.keys import KeyRows
     from engine.ledger.log import DecisionLog
@@ -42,6 +45,10 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:"
 POSTGRESQL = ("postgresql://", "postgres://")
 _ONE_FILE = "restore it, or copy that of the log's other servers: all of them need the same one"
+_SEALED = (
+    "but what the log holds is sealed with keys that were there; restore it, or begin a new log that names the last "
+    "checkpoint of this one (--replaces)"
+)
 _LEAP_STATES, _NOT_SYNCHRONIZED = (1, 2, 3, 4), 5
 
 DEVELOPMENT_KEY = (
@@ -74,6 +81,7 @@ def open_ledger(
     store = open_store(settings)
     rows: KeyRows | None = None
     try:
+        _refuse_lost_keys(settings)
         rows = open_key_rows(settings)
         keys = KeyStore(rows, _open_wrapping(settings, rows, notice), os.urandom, clock.now)
         _prove(keys, settings)
@@ -89,6 +97,7 @@ def open_ledger(
             on_alarm=on_alarm,
             on_stop=on_stop,
             old_checkpoint=settings.replaces.read_bytes() if settings.replaces else b"",
+            subject_of=name_patient,
         )
     except BaseException:
         store.close()
@@ -134,6 +143,14 @@ def open_key_rows(settings: LogSettings) -> KeyRows:
     raise SettingsError(message)
 
 
+def name_patient(method: str, request: bytes) -> bytes | None:
+    """Give the patient whom a logged request names; None for nobody. Raises: UnknownSubjectError."""
+    try:
+        return subject_of(method, request)
+    except (Fault, KeyError):
+        raise UnknownSubjectError("no patient can be read from the request") from None
+
+
 def system_clock() -> Clock:
     """Give the clock of this machine."""
     return Clock(lambda: time.time_ns() // 1000, time.monotonic, clock_flags)
@@ -152,7 +169,7 @@ def _open_signer(
     settings: LogSettings, clock: Clock, notice: Callable[[str], None]
 ) -> tuple[CheckpointSigner, str, str]:
     """Open the signer; give it, its verifier key and the origin of the log."""
-    if _is_remote(settings.signer):
+    if is_remote(settings.signer):
         remote = RemoteSigner(settings.signer, settings.signer_ca, settings.signer_cert, settings.signer_key)
         vkey = remote.vkey()
         return remote, vkey, parse_vkey(vkey).name
@@ -191,7 +208,30 @@ def _open_wrapping(settings: LogSettings, rows: KeyRows, notice: Callable[[str],
     return FileWrappingKeys.create(path, os.urandom)
 
 
+def _refuse_lost_keys(settings: LogSettings) -> None:
+    """Refuse to make a key store beside a log whose sealed parts need the one that is gone. Raises: SettingsError."""
+    path = Path(settings.keys.removeprefix(SQLITE))
+    if settings.keys.startswith(SQLITE) and not path.exists() and _has_sealed(settings):
+        message = f"--keys: there is nothing at `{path}`, {_SEALED}"
+        raise SettingsError(message)
+
+
+def _has_sealed(settings: LogSettings) -> bool:
+    """Say whether the log is there and has something sealed."""
+    if settings.log.startswith(SQLITE) and not _sqlite_path(settings.log, "--log").exists():
+        return False
+    try:
+        with closing(open_store(settings, is_writer=False)) as store, store.reading() as snapshot:
+            return next(iter(snapshot.sealed_rows(0, 2**62)), None) is not None
+    except LedgerError:
+        return False  # it has no tables yet, or whoever opens it to write says what is wrong
+
+
 def _prove(keys: KeyStore, settings: LogSettings) -> None:
+    """Make the secrets of a new key store, or see that the wrapping key opens those it has. Raises: SettingsError."""
+    if keys.is_fresh() and _has_sealed(settings):
+        message = f"--keys: the key store is empty, {_SEALED}"
+        raise SettingsError(message)
     try:
         keys.prove()
     except (LogUnavailableError, IntegrityError) as error:
@@ -208,7 +248,8 @@ def _sqlite_path(url: str, flag: str) -> Path:
     return Path(path)
 
 
-def _is_remote(signer: str) -> bool:
+def is_remote(signer: str) -> bool:
+    """Say whether `--signer` names a process to ask, and not a file."""
     return signer.startswith("unix:") or (":" in signer and "/" not in signer)
 
 

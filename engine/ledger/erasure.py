@@ -7,7 +7,8 @@ Each step is durable before the next begins, so that a crash leaves either nothi
 3. the sealed bodies are emptied, and of what answers a repeated request only its id is kept, for a day at most
 4. an erasure-done entry points to the tombstone
 
-The leaf, the tiles and every proof stay as they are. Two key officers have to ask for the same erasure.
+The leaf, the tiles and every proof stay as they are. Two key officers have to ask for the same erasure. Before anything
+is destroyed, every entry under the patient's keys is opened and seen to be the patient's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from engine.ledger.body import Access, ErasureDone, LegalHold, Tombstone
 from engine.ledger.entry import Kind
 from engine.ledger.log import TENANT
 from engine.ledger.store import Wanted
+from engine.ledger.subjects import keys_of_patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -78,6 +80,7 @@ def request(log: DecisionLog, wanted: ErasureRequest, officer: CallerPart) -> Re
     Raises:
         EntryNotFoundError: there is no such key.
         ErasureRefusedError: a legal hold stands.
+        IntegrityError: the key store gives the patient a key of somebody else.
         LedgerError: as `DecisionLog.append`.
 
     """
@@ -95,6 +98,7 @@ def approve(log: DecisionLog, wanted: ErasureRequest, first_index: int, officer:
     Raises:
         ErasureRefusedError: no such request stands, it was another one, it is a day old, the same officer asked, or a
             legal hold stands.
+        IntegrityError: as `request`.
         LedgerError: as `DecisionLog.append`; what has begun is finished at the next start.
 
     """
@@ -184,7 +188,12 @@ def _existing(log: DecisionLog, key_ids: Iterable[bytes]) -> list[bytes]:
 
 
 def _key_ids(log: DecisionLog, patient: bytes) -> list[bytes]:
-    key_ids = log.keys.key_ids_of(TENANT, patient)
+    """Give a patient's keys, each seen to be the patient's. Raises: EntryNotFoundError, IntegrityError."""
+    if log.subject_of is None:
+        key_ids = log.keys.key_ids_of(TENANT, patient)
+    else:
+        with log.reading() as snapshot:
+            key_ids = keys_of_patient(snapshot, log.keys, TENANT, patient, log.subject_of)
     if not key_ids:
         message = "the log has no entry about this patient, or it was erased"
         raise EntryNotFoundError(message)

@@ -28,14 +28,20 @@ class Fault:
 
 @dataclass(slots=True)
 class Findings:
-    """What a verification found: the first hundred faults, in the order of the log, and what was looked at."""
+    """What a verification found: the first hundred faults, in the order of the log, and what was looked at.
+
+    `signed_size` is the size of the largest signed tree with which the entries agree. `gaps` name what could not be
+    verified; nothing there is known to be wrong.
+    """
 
     tree_size: int = 0
     root_hash: bytes = EMPTY_ROOT
+    signed_size: int = 0
     checkpoints: int = 0
     sealed: int = 0
     erased: int = 0
     faults: list[Fault] = field(default_factory=list)
+    gaps: list[Fault] = field(default_factory=list)
 
     @property
     def is_whole(self) -> bool:
@@ -46,6 +52,15 @@ class Findings:
     def is_mendable(self) -> bool:
         """Whether all that is wrong is derived."""
         return all(fault.is_derived for fault in self.faults)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything could be verified: nothing wrong was found, and it was looked for everywhere."""
+        return self.is_whole and not self.gaps
+
+    def lack(self, code: str, place: str, message: str) -> None:
+        """Add something that could not be verified."""
+        self.gaps.append(Fault(code, place, message))
 
     def add(self, code: str, place: str, message: str, *, is_derived: bool = False) -> None:
         """Add a fault. Raises: Ended."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import IntegrityError
 from engine.ledger import body as bodies
@@ -17,21 +17,32 @@ from engine.ledger import entry
 from engine.ledger.checkpoint import open_note
 from engine.ledger.entry import ZERO_DIGEST, Header, Kind
 from engine.ledger.findings import Ended
+from engine.ledger.fsck_rows import Cursor, PairCursor
+from engine.ledger.log import Opened, read_content
 from engine.ledger.merkle import HASH_SIZE, TILE_WIDTH, GrowingTree, leaf_hash
 from engine.ledger.seal import PartKind, open_part
 from engine.ledger.store import search_row
+from engine.ledger.subjects import OwnerCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from engine.ledger.checkpoint import Checkpoint, VerifierKey
+    from engine.ledger.checkpoint import VerifierKey
     from engine.ledger.findings import Findings
     from engine.ledger.keys import KeyStore
     from engine.ledger.store import Snapshot
+    from engine.ledger.subjects import SubjectOf
 
 CHUNK = 4096
 
-T = TypeVar("T")
+
+class Claim(NamedTuple):
+    """What was said of a tree: by a note, or (`is_signed` false) by what the signer remembers, at `place`."""
+
+    size: int
+    root: bytes
+    place: str
+    is_signed: bool
 
 
 @dataclass(slots=True)
@@ -71,14 +82,15 @@ class Told:
 class EntryCheck:
     """The pass. `told` is filled while it runs."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is looked at, by name
         self,
         snapshot: Snapshot,
         key: VerifierKey,
         findings: Findings,
         *,
         keys: KeyStore | None,
-        since: Checkpoint | None,
+        subject_of: SubjectOf | None,
+        claims: Sequence[Claim],
         is_deep: bool,
     ) -> None:
         self.told = Told()
@@ -88,14 +100,15 @@ class EntryCheck:
         self._findings = findings
         self._fault = findings.add
         self._keys = keys
-        self._since = since
+        self._owners = OwnerCheck(snapshot, keys, subject_of, findings) if keys and subject_of else None
+        self._claims = sorted(claims)
         self._is_deep = is_deep
-        self._checkpoints = _Cursor(self._checked_checkpoints())
-        self._sealed = _PairCursor(snapshot.sealed_rows(0, 2**62 if is_deep else 0))
-        self._searched = _Cursor(snapshot.search_rows())
+        self._checkpoints = Cursor(self._checked_checkpoints())
+        self._sealed = PairCursor(snapshot.sealed_rows(0, 2**62 if is_deep else 0))
+        self._searched = Cursor(snapshot.search_rows())
         self._registered_together: set[bytes] = set()
-        self._agreed = 0  # the size of the last checkpoint that the entries agree with
         self._odd: list[int] = []
+        self._damaged: set[bytes] = set()  # keys that do not open
 
     def run(self, progress: Callable[[int, int], None]) -> GrowingTree:
         """Look at every entry; give the tree. Raises: Ended."""
@@ -108,8 +121,8 @@ class EntryCheck:
             if not self._is_plain(index, leaf_data):
                 self._entry(index, leaf_data)
             tree.add(leaf_hash(leaf_data))
-            while self._checkpoints.row is not None and self._checkpoints.row[0] <= tree.size:
-                self._checkpoint(tree, *self._checkpoints.take())
+            while self._checkpoints.row is not None and self._checkpoints.row.size <= tree.size:
+                self._claim(tree, self._checkpoints.take())
             if tree.size % CHUNK == 0:
                 self._tiles(tree)
                 tree = continued(tree)
@@ -118,7 +131,7 @@ class EntryCheck:
             self._fault("genesis", "entry 0", "is missing: a log begins with its genesis")
         self._tiles(tree)
         for index in self._odd:
-            message, is_signed = "is not the one of which the tiles have the hash", index < self._agreed
+            message, is_signed = "is not the one of which the tiles have the hash", index < self._findings.signed_size
             self._fault("leaf", f"entry {index}", message, is_derived=is_signed)
         progress(tree.size, total)
         self._leftovers(tree.size)
@@ -132,9 +145,8 @@ class EntryCheck:
             self._fault("head", "table head", str(error), is_derived=True)
             return 0
 
-    def _checked_checkpoints(self) -> Iterator[tuple[int, bytes]]:
-        since = self._since
-        older = [(since.tree_size, since.root_hash)] if since and since.tree_size else []
+    def _checked_checkpoints(self) -> Iterator[Claim]:
+        others = list(self._claims)
         for size, note in self._snapshot.checkpoints():
             try:
                 found = open_note(note, self._key)
@@ -144,18 +156,21 @@ class EntryCheck:
             if found.tree_size != size:
                 self._fault("note", f"checkpoint {size}", f"the note is of size {found.tree_size}")
                 continue
-            while older and older[0][0] <= size:
-                yield older.pop()
+            while others and others[0].size <= size:
+                yield others.pop(0)
             self._findings.checkpoints += 1
-            yield size, found.root_hash
-        yield from older
+            yield Claim(size, found.root_hash, f"checkpoint {size}", is_signed=True)
+        yield from others
 
-    def _checkpoint(self, tree: GrowingTree, size: int, root: bytes) -> None:
-        if size == tree.size and root == tree.root():
-            self._agreed = size
-        else:
-            message = f"another root was signed; the entries agree up to entry {self._agreed - 1}"
-            self._fault("checkpoint", f"checkpoint {size}", message)
+    def _claim(self, tree: GrowingTree, claim: Claim) -> None:
+        signed_size = self._findings.signed_size
+        if (claim.size, claim.root) != (tree.size, tree.root()):
+            message = f"another root was signed; the entries agree up to entry {signed_size - 1}"
+            if not claim.is_signed:
+                message = f"remembers another root of the tree of {claim.size} entries"
+            self._fault("checkpoint" if claim.is_signed else "signer", claim.place, message)
+        elif claim.is_signed:
+            self._findings.signed_size = claim.size
 
     def _is_plain(self, index: int, leaf_data: bytes) -> bool:
         """Take in a decision like those before it, and its rows; False, with nothing taken, where it is none."""
@@ -275,12 +290,36 @@ class EntryCheck:
         """Open what is sealed, where the keys are given: that it is the ciphertext which was logged is not enough."""
         for part, sealed_body in found.items():
             key_id = header.key_id if part == PartKind.PATIENT else header.caller_key_id
-            key = self._keys.open_key(key_id) if self._keys is not None else None
+            key = self._data_key(key_id)
             if key is not None:
                 try:
-                    open_part(sealed_body, part=PartKind(part), data_key=key, header=header)
+                    content = open_part(sealed_body, part=PartKind(part), data_key=key, header=header)
                 except IntegrityError as error:
                     self._fault("sealed", place, str(error))
+                else:
+                    self._owned(header, part, content, place)
+
+    def _owned(self, header: Header, part: int, content: bytes, place: str) -> None:
+        """Hold the patient of a request against the owner of the key that it is sealed under."""
+        if self._owners is None or part != PartKind.PATIENT:
+            return
+        try:
+            opened = Opened(header.index, header, b"", read_content(header, content), None)
+        except IntegrityError as error:
+            self._fault("sealed", place, str(error))
+        else:
+            self._owners.look(opened)
+
+    def _data_key(self, key_id: bytes) -> bytes | None:
+        """Give a data key; None, and a fault for each such key, where it is not the one that was kept."""
+        if self._keys is None or key_id in self._damaged:
+            return None
+        try:
+            return self._keys.open_key(key_id)
+        except IntegrityError as error:
+            self._damaged.add(key_id)
+            self._fault("key", f"key {key_id.hex()}", str(error))
+            return None
 
     def _named(self, header: Header, place: str) -> None:
         named = (header.pack_digest, header.engine_digest, header.schema_digest, header.reference_digest)
@@ -326,8 +365,14 @@ class EntryCheck:
                 self._odd.append(number * TILE_WIDTH + at // HASH_SIZE)
 
     def _leftovers(self, size: int) -> None:
-        for claimed, _ in self._checkpoints.rest():
-            self._fault("behind", f"checkpoint {claimed}", f"was signed, but the log has only {size} entries")
+        for claim in self._checkpoints.rest():
+            if claim.is_signed:
+                self._fault("behind", claim.place, f"was signed, but the log has only {size} entries")
+            else:
+                message = (
+                    f"has signed {claim.size} entries, but the log has only {size}: it was rolled back or lost data"
+                )
+                self._fault("signer", claim.place, message)
         for row in self._sealed.rest():
             self._fault("sealed", f"table sealed, entry {row.entry_index}", "belongs to no entry")
         for found in self._searched.rest():
@@ -337,47 +382,6 @@ class EntryCheck:
 def continued(tree: GrowingTree) -> GrowingTree:
     """Go on with a fresh tree, which holds only the right edge."""
     return GrowingTree(tree.size, tree.state, tree.edge())
-
-
-class _Cursor(Generic[T]):
-    """Rows in their order, the next of them in view."""
-
-    def __init__(self, rows: Iterator[T]) -> None:
-        self._rows = rows
-        self.row: T | None = next(rows, None)
-
-    def take(self) -> T:
-        """Give the row in view and go on to the next."""
-        row = self.row
-        if row is None:
-            raise StopIteration
-        self.row = next(self._rows, None)
-        return row
-
-    def rest(self) -> Iterator[T]:
-        """Give what is left."""
-        while self.row is not None:
-            yield self.take()
-
-
-class _PairCursor(_Cursor[T]):
-    """The next two rows in view."""
-
-    def __init__(self, rows: Iterator[T]) -> None:
-        super().__init__(rows)
-        self.following: T | None = next(rows, None)
-
-    def take(self) -> T:
-        """Give the row in view and go on to the next."""
-        row = self.row
-        if row is None:
-            raise StopIteration
-        self.row, self.following = self.following, next(self._rows, None)
-        return row
-
-    def skip_two(self) -> None:
-        """Go on past the two rows in view."""
-        self.row, self.following = next(self._rows, None), next(self._rows, None)
 
 
 def _told_parts(leaf_data: bytes) -> dict[int, tuple[int, bytes, bytes]]:

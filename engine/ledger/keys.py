@@ -95,6 +95,12 @@ class KeyRows(Protocol):
     def patient_keys_before(self, created_at: int) -> list[bytes]:
         """Give the ids of the patients' data keys that were made before a time and are under no hold."""
 
+    def owners_of(self, key_id: bytes) -> list[bytes]:
+        """Give the pseudonyms of the patients whose data key this is: one, or none for a key of its own."""
+
+    def patient_keys(self, *, is_owned: bool) -> list[bytes]:
+        """Give the ids of all patients' data keys that have an owner, or of all that have none."""
+
     def add_key(self, row: DataKeyRow, owner: Owner | None) -> DataKeyRow:
         """Add a data key and its owner's row; give it.
 
@@ -268,6 +274,21 @@ class KeyStore:
     def patient_keys_before(self, created_at: int) -> list[bytes]:
         """Give the ids of the patients' data keys that were made before a time (µs UTC) and are under no hold."""
         return self._rows.patient_keys_before(created_at)
+
+    @_REACHING
+    def owners_of(self, key_id: bytes) -> list[bytes]:
+        """Give the pseudonyms of the patients whose data key this is: one, or none for a key of its own."""
+        return self._rows.owners_of(key_id)
+
+    @_REACHING
+    def patient_keys(self, *, is_owned: bool) -> list[bytes]:
+        """Give the ids of all patients' data keys that have an owner, or of all that have none."""
+        return self._rows.patient_keys(is_owned=is_owned)
+
+    @_REACHING
+    def is_fresh(self) -> bool:
+        """Say whether this store has no secret yet, so that it never had a patient's key either."""
+        return self._rows.secret(_PSEUDONYM) is None
 
     @_REACHING
     def request_erasure(self, first_index: int, request: bytes, expires_at: int) -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from engine.ledger.clock import Clock
     from engine.ledger.keys import DataKey, KeyStore
     from engine.ledger.store import LogStore, Snapshot
+    from engine.ledger.subjects import SubjectOf
     from engine.ledger.writer import Acknowledged, LogWriter
 
 TENANT = 0
@@ -149,6 +150,7 @@ class DecisionLog:
         writer: LogWriter,
         clock: Clock,
         random: Callable[[int], bytes],
+        subject_of: SubjectOf | None = None,
     ) -> None:
         self.origin = origin
         self.log_id = log_id
@@ -156,6 +158,7 @@ class DecisionLog:
         self.store = store
         self.keys = keys
         self.clock = clock
+        self.subject_of = subject_of
         self._writer = writer
         self._random = random
 
@@ -408,11 +411,14 @@ def open_entry(snapshot: Snapshot, keys: OpeningKeys, index: int) -> Opened:
         raise IntegrityError(message, f"entry {index}")
     patient = _open_part(snapshot, keys, header, PartKind.PATIENT)
     caller = _open_part(snapshot, keys, header, PartKind.CALLER)
-    content: PatientPart | MessagePart | None = None
-    if patient is not None:
-        is_decided = header.kind in {Kind.DECISION, Kind.DECISION_ERROR}
-        content = PatientPart.decode(patient) if is_decided else MessagePart.decode(patient)
+    content = None if patient is None else read_content(header, patient)
     return Opened(index, header, leaf_data, content, None if caller is None else CallerPart.decode(caller))
+
+
+def read_content(header: Header, patient: bytes) -> PatientPart | MessagePart:
+    """Read what was sealed as an entry's patient part. Raises: IntegrityError."""
+    is_decided = header.kind in {Kind.DECISION, Kind.DECISION_ERROR}
+    return PatientPart.decode(patient) if is_decided else MessagePart.decode(patient)
 
 
 def _open_part(snapshot: Snapshot, keys: OpeningKeys, header: Header, part: PartKind) -> bytes | None:

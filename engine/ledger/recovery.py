@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from engine.errors import IntegrityError
 from engine.ledger import entry, erasure
-from engine.ledger.body import Genesis, write_body
+from engine.ledger.body import Genesis, Tombstone, write_body
 from engine.ledger.checkpoint import open_note, parse_vkey
 from engine.ledger.entry import Header, Kind
 from engine.ledger.log import DecisionLog
 from engine.ledger.merkle import GrowingTree, consistency_proof, leaf_hash, right_edge, root_of
 from engine.ledger.plan import Draft, Moment, make_plan
-from engine.ledger.store import SCHEMA_VERSION, UnsafeStoreError
+from engine.ledger.seal import PartKind
+from engine.ledger.store import SCHEMA_VERSION, UnsafeStoreError, Wanted
 from engine.ledger.writer import LogWriter
 
 if TYPE_CHECKING:
@@ -28,10 +29,24 @@ if TYPE_CHECKING:
     from engine.ledger.clock import Clock
     from engine.ledger.keys import KeyStore
     from engine.ledger.store import LogStore, Snapshot
+    from engine.ledger.subjects import SubjectOf
     from engine.ledger.writer import Ack, CheckpointSigner, Limits
 
 EDGE = 1000
 """How many of the last entries are hashed again before anything is appended."""
+
+NEWEST_KEYS = 64
+"""How many keys of those entries are looked for."""
+
+FORGOTTEN = (
+    "the log has {} entries, but its signer remembers only {}, fewer than it signed: its state was lost or restored, "
+    "and nothing would show whether the log was rolled back; keep the log, and begin a new one that names its last "
+    "checkpoint (--replaces)"
+)
+NO_KEY = (
+    "the key of what is sealed is gone, and no tombstone says why: --keys is another log's, or was lost; restore it, "
+    "or begin a new log that names the last checkpoint of this one (--replaces)"
+)
 
 
 def open_log(  # noqa: PLR0913 - its collaborators, by name
@@ -48,6 +63,7 @@ def open_log(  # noqa: PLR0913 - its collaborators, by name
     on_alarm: Callable[[str], None] = lambda _: None,
     on_stop: Callable[[LedgerError], None] = lambda _: None,
     old_checkpoint: bytes = b"",
+    subject_of: SubjectOf | None = None,
 ) -> DecisionLog:
     """Open a log, making it where there is none, and begin to write.
 
@@ -64,9 +80,10 @@ def open_log(  # noqa: PLR0913 - its collaborators, by name
         on_alarm: hears what begins to be wrong while the log is in work.
         on_stop: hears why nothing more can be written; the process then has to exit.
         old_checkpoint: for a new log, the last note of the log that it replaces.
+        subject_of: names the patient of a logged request; without it an erasure believes what the key store says.
 
     Raises:
-        IntegrityError: entries were lost or changed, or the log is another one.
+        IntegrityError: entries were lost or changed, or the log is another one; signer or key store forgot it.
         UnsafeStoreError: the store may lose what is acknowledged.
         LogUnavailableError: store, keys or signer cannot be reached.
 
@@ -85,8 +102,12 @@ def open_log(  # noqa: PLR0913 - its collaborators, by name
     signed_size = latest.tree_size if latest else 0
     with store.reading() as snapshot:
         _check_meta(snapshot.meta(), meta)
-        is_empty = not snapshot.head().size
-    if is_empty:
+        size, found = snapshot.head().size, snapshot.checkpoint()
+    known_size = found[0] if found else int(size > 1)  # nothing follows the genesis before that is signed
+    if signed_size < known_size:
+        latest = signer.latest()  # another server may have had more signed since it was asked
+        signed_size = latest.tree_size if latest else 0
+    if not size:
         if signed_size:
             message = f"the log is empty, but its signer has signed {signed_size} entries: it was lost or replaced"
             raise IntegrityError(message)
@@ -94,6 +115,9 @@ def open_log(  # noqa: PLR0913 - its collaborators, by name
     with store.reading() as snapshot:
         check_edge(snapshot, log_id, origin, vkey)
         check_checkpoints(snapshot, key, (latest.tree_size, latest.root_hash) if latest else None)
+        if signed_size < known_size:
+            raise IntegrityError(FORGOTTEN.format(size, signed_size), "signer")
+        check_newest_keys(snapshot, keys)
         if latest is not None and latest.note:
             store.add_checkpoints([(latest.tree_size, latest.note)])  # a crash may have come between note and row
         signed_size = _sign_ahead(store, snapshot, signer, signed_size)
@@ -108,7 +132,15 @@ def open_log(  # noqa: PLR0913 - its collaborators, by name
         on_stop=on_stop,
     )
     log = DecisionLog(
-        origin=origin, log_id=log_id, vkey=vkey, store=store, keys=keys, writer=writer, clock=clock, random=random
+        origin=origin,
+        log_id=log_id,
+        vkey=vkey,
+        store=store,
+        keys=keys,
+        writer=writer,
+        clock=clock,
+        random=random,
+        subject_of=subject_of,
     )
     writer.start(signed_size, latest.signed_at if latest else None)
     try:
@@ -151,6 +183,33 @@ def check_edge(snapshot: Snapshot, log_id: bytes, origin: str, vkey: str) -> Non
     if expected != head.size:
         message = "the last entries are gone"
         raise IntegrityError(message, f"entry {expected}")
+
+
+def check_newest_keys(snapshot: Snapshot, keys: KeyStore) -> None:
+    """Check that the newest of what is sealed can be opened, or was erased: a lost key store is found out at once.
+
+    Raises: IntegrityError, LogUnavailableError.
+    """
+    size, looked = snapshot.head().size, set[bytes]()
+    rows = snapshot.sealed_rows(max(0, size - EDGE), size)
+    newest = [(row.entry_index, row.part) for row in rows if row.body is not None]
+    for index, part in reversed(newest):
+        header = entry.decode(snapshot.leaf(index))
+        key_id = header.key_id if part == PartKind.PATIENT else header.caller_key_id
+        if key_id in looked:
+            continue
+        if len(looked) == NEWEST_KEYS:
+            break
+        looked.add(key_id)
+        if keys.open_key(key_id) is None and key_id not in _erased_keys(snapshot):
+            raise IntegrityError(NO_KEY, f"entry {index}")
+
+
+def _erased_keys(snapshot: Snapshot) -> set[bytes]:
+    size = snapshot.head().size
+    rows = snapshot.find(Wanted(0, size, size, kinds=(Kind.TOMBSTONE,)))
+    bodies = (entry.read_body(entry.decode(snapshot.leaf(row.entry_index))) for row in rows)
+    return {key_id for body in bodies if isinstance(body, Tombstone) for key_id in body.key_ids}
 
 
 def check_checkpoints(snapshot: Snapshot, key: VerifierKey, signed: tuple[int, bytes] | None) -> None:

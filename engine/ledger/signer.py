@@ -29,6 +29,7 @@ READ_SIZE = RECORD_SIZE * 2**14
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 LARGEST = RECORD_SIZE * 2**20
 """A larger file, 72 MiB, is replaced by one with its last record: only that counts."""
+_NOT_WRITTEN, _NO_GROWTH = "is not what the signer wrote", "has a size that does not grow"
 _TAKEN = "another process signs for this log, most likely its server: stop it, or let a command ask it with --server"
 
 
@@ -81,9 +82,9 @@ class StateFile:
             raise LogUnavailableError("the signer's state file failed before; open it again")
         self._is_failed = True
         if self._end >= LARGEST and self.latest:
-            self._shorten(self._record(*self.latest))
+            self._shorten(_record(self.log_id, *self.latest))
         try:
-            written = os.pwrite(self._descriptor, self._record(size, root), self._end)
+            written = os.pwrite(self._descriptor, _record(self.log_id, size, root), self._end)
         except OSError as error:
             if error.errno in FULL_DISK:
                 self._cut()
@@ -117,16 +118,16 @@ class StateFile:
             for start in range(0, whole, RECORD_SIZE):
                 if not self._take(chunk[start : start + RECORD_SIZE]):
                     if self._end + RECORD_SIZE < length:
-                        raise IntegrityError("is not what the signer wrote", self._place)
+                        raise IntegrityError(_NOT_WRITTEN, self._place)
                     return
 
     def _take(self, record: bytes) -> bool:
-        size, root = int.from_bytes(record[:8], "big"), record[8 : 8 + HASH_SIZE]
-        if record != self._record(size, root):
+        found = _read_record(self.log_id, record)
+        if found is None:
             return False
-        if self.latest and size <= self.latest[0]:
-            raise IntegrityError("has a size that does not grow", self._place)
-        self.latest = size, root
+        if self.latest and found[0] <= self.latest[0]:
+            raise IntegrityError(_NO_GROWTH, self._place)
+        self.latest = found
         self._end += RECORD_SIZE
         return True
 
@@ -136,7 +137,7 @@ class StateFile:
         Writing the same bytes again matters: after a failed sync, Linux holds pages for clean that are not on the disk.
         """
         if self.latest:
-            os.pwrite(self._descriptor, self._record(*self.latest), self._end - RECORD_SIZE)
+            os.pwrite(self._descriptor, _record(self.log_id, *self.latest), self._end - RECORD_SIZE)
         os.fsync(self._descriptor)
         _sync_folder(self._path.parent)
 
@@ -165,13 +166,50 @@ class StateFile:
             os.ftruncate(self._descriptor, self._end)
             self._is_failed = False
 
-    def _record(self, size: int, root: bytes) -> bytes:
-        content = size.to_bytes(8, "big") + root
-        return content + sha256(self.log_id + content).digest()
-
     @property
     def _place(self) -> str:
-        return f"signer record {self._end // RECORD_SIZE}"
+        return _place(self._end)
+
+
+def remembered(path: Path, log_id: bytes) -> tuple[int, bytes] | None:
+    """Give the size and root hash that a signer signed last, without its lock, so that it may be at work meanwhile.
+
+    None where it remembers nothing. A torn last record is passed over, as `StateFile` does.
+
+    Raises:
+        OSError: the file cannot be read.
+        IntegrityError: it is not what the signer of this log wrote; `place` names the record.
+
+    """
+    latest: tuple[int, bytes] | None = None
+    end = 0
+    with path.open("rb") as file:
+        while len(record := file.read(RECORD_SIZE)) == RECORD_SIZE:
+            found = _read_record(log_id, record)
+            if found is None and file.read(1):
+                raise IntegrityError(_NOT_WRITTEN, _place(end))
+            if found is None:
+                break
+            if latest and found[0] <= latest[0]:
+                raise IntegrityError(_NO_GROWTH, _place(end))
+            latest = found
+            end += RECORD_SIZE
+    return latest
+
+
+def _record(log_id: bytes, size: int, root: bytes) -> bytes:
+    content = size.to_bytes(8, "big") + root
+    return content + sha256(log_id + content).digest()
+
+
+def _read_record(log_id: bytes, record: bytes) -> tuple[int, bytes] | None:
+    """Give size and root hash of a record; None where it is none of this log."""
+    size, root = int.from_bytes(record[:8], "big"), record[8 : 8 + HASH_SIZE]
+    return (size, root) if record == _record(log_id, size, root) else None
+
+
+def _place(position: int) -> str:
+    return f"signer record {position // RECORD_SIZE}"
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 SCHEMA_VERSION = "1"
+LARGEST_KIND = 255
 
 TileId: TypeAlias = tuple[int, int]
 """Level and number of a tile."""
@@ -46,6 +47,10 @@ class RetryBatchError(LedgerError):
 
 class BatchRejectedError(LedgerError):
     """A constraint refused the batch: one of its drafts is at fault; nothing was written."""
+
+
+class QueryTooLargeError(LedgerError):
+    """A question asks for more at once than the store takes. The fault is the question's: the store is well."""
 
 
 class UnsafeStoreError(LedgerError):
@@ -111,6 +116,7 @@ class Wanted(NamedTuple):
     """Which entries a search gives: at most `limit` from index `first` up to before `end`.
 
     Empty `kinds` and `key_ids` mean any; `since` and `until` are µs UTC, `until` excluded, None without a bound.
+    A kind is one byte of a header, so what is no byte finds nothing.
     """
 
     first: int
@@ -120,6 +126,14 @@ class Wanted(NamedTuple):
     key_ids: tuple[bytes, ...] = ()
     since: int | None = None
     until: int | None = None
+
+    def possible_kinds(self) -> list[int] | None:
+        """Give the kinds to look for, each once; None for any."""
+        return sorted({kind for kind in self.kinds if 0 <= kind <= LARGEST_KIND}) if self.kinds else None
+
+    def distinct_key_ids(self) -> list[bytes] | None:
+        """Give the key ids to look for, each once; None for any."""
+        return sorted(set(self.key_ids)) if self.key_ids else None
 
 
 class BatchRow(NamedTuple):
@@ -218,7 +232,7 @@ class Snapshot(Protocol):
         """Find an entry by its id; None if there is none."""
 
     def find(self, wanted: Wanted) -> list[SearchRow]:
-        """Find entries, in order."""
+        """Find entries, in order. Raises: QueryTooLargeError."""
 
     def search_rows(self) -> Iterator[SearchRow]:
         """Give every search row, in order."""

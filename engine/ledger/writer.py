@@ -348,6 +348,9 @@ class LogWriter:
         for _ in range(RETRIES):
             proof = self._consistency(tree, old) if 0 < old < size else []
             reply = self._signer.sign(old, proof, size, root)
+            if reply.tree_size < self._signed_size:
+                message = f"the signer remembers {reply.tree_size} entries, and has signed {self._signed_size}"
+                raise IntegrityError(message, "signer")
             if not reply.note:
                 old = reply.tree_size
                 continue

@@ -375,7 +375,8 @@ def _patient(request: log_pb2.ShredPatientRequest | log_pb2.SetLegalHoldRequest)
     violations += [
         Violation(name, "request/names-the-patient", "holds the patient reference, and is logged in the open")
         for name in ("reason_code", "authority")
-        if len(request.patient_reference) >= TELLING and request.patient_reference in getattr(request, name)
+        if len(request.patient_reference) >= TELLING
+        and request.patient_reference.casefold() in getattr(request, name).casefold()
     ]
     if isinstance(request, log_pb2.SetLegalHoldRequest) and request.state == log_pb2.LEGAL_HOLD_STATE_UNSPECIFIED:
         violations.append(Violation("state", "request/missing", "is required"))

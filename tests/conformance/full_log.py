@@ -106,12 +106,18 @@ def keys_of(folder: Path) -> KeyStore:
     return KeyStore(SqliteKeys(folder / "keys.db"), FileWrappingKeys.open(folder / "wrapping"), bytes, lambda: 0)
 
 
-def verified(folder: Path, *, vkey: str = KEY.vkey, since: bytes = b"") -> Findings:
+def verified(
+    folder: Path,
+    *,
+    vkey: str = KEY.vkey,
+    since: bytes | None = None,
+    remembered: tuple[int, bytes] | None = None,
+) -> Findings:
     """Verify a log that is closed, with its keys."""
     store, keys = SqliteLog(folder / "log.db", is_writer=False), keys_of(folder)
     try:
         with store.reading() as snapshot:
-            return fsck.verify(snapshot, vkey, keys=keys, since=since)
+            return fsck.verify(snapshot, vkey, keys=keys, since=since, remembered=remembered)
     finally:
         store.close()
         keys.close()

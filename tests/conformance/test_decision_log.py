@@ -26,7 +26,7 @@ from engine.ledger.entry import Kind, log_id
 from engine.ledger.export import ExportError, write_export, write_fhir
 from engine.ledger.log import Account, Blob
 from engine.ledger.seal import CallerPart, MessagePart
-from engine.ledger.signer import StateFile
+from engine.ledger.signer import Signer, StateFile
 from engine.ledger.sqlite.log import SqliteLog
 from engine.ledger.store import UnsafeStoreError
 from tests.conformance import ledger_world
@@ -435,6 +435,63 @@ def test_a_forked_signer_is_refused(world: World, log: DecisionLog) -> None:
 
     with pytest.raises(IntegrityError, match="not the one that was signed"):
         world.open()
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_c27_a_log_whose_signer_has_no_memory_is_refused(world: World, log: DecisionLog, left: bytes | None) -> None:
+    """With the memory gone, nothing would tell a log that was rolled back; it would be signed a second time."""
+    log.append(account(1))
+    world.close()
+    world.state_path.unlink()
+    if left is not None:
+        world.state_path.write_bytes(left)
+
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="remembers only 0"):
+            world.open()
+
+
+def test_c8_a_log_that_was_only_begun_needs_no_memory_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first start was killed between the genesis and its checkpoint."""
+    world = World(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.ledger.recovery.check_edge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            world.open()
+    assert not world.state_path.read_bytes()
+
+    with world.opened() as again:
+        check_whole(again)
+
+
+def test_c27_a_signer_that_forgets_while_the_log_is_in_work_stops_it(world: World, log: DecisionLog) -> None:
+    log.append(account(1))
+    signer = log._writer._signer  # noqa: SLF001 - its memory is to go
+    assert isinstance(signer, Signer)
+    signer._state.latest = None  # noqa: SLF001 - as a signer that was restarted without its file
+
+    with pytest.raises(IntegrityError, match="the signer remembers 0 entries"):
+        log.append(account(2))
+    assert "integrity" in log.alarms()
+    assert world.stops
+
+
+def test_c62_a_log_whose_newest_keys_are_gone_is_refused(world: World, log: DecisionLog) -> None:
+    index = log.append(account(1)).index
+    world.close()
+    (world.folder / "keys.db").unlink()
+
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match=f"entry {index}: the key of what is sealed is gone"):
+            world.open()
+
+
+def test_a_log_of_which_the_newest_patient_was_erased_opens(world: World, log: DecisionLog) -> None:
+    log.append(account(1, patient=b"erased"))
+    erasure.erase(log, log.keys.key_ids_of(0, b"erased"), "r", "a", None)
+    world.close()
+    with world.opened() as again:
+        check_whole(again)
 
 
 def test_c66_a_log_does_not_pass_for_that_of_another_origin(

@@ -110,6 +110,18 @@ def a_key(part: int = PATIENT, created_at: int = 1_000) -> DataKeyRow:
     return DataKeyRow(os.urandom(16), part, WRAPPING, os.urandom(40), created_at)
 
 
+def test_owners_are_found_by_their_keys_and_keys_by_whether_they_have_one(rows: KeyRows) -> None:
+    of_patient, of_nobody, of_caller = a_key(), a_key(), a_key(CALLER)
+    rows.add_key(of_patient, SOMEBODY)
+    rows.add_key(of_nobody, None)
+    rows.add_key(of_caller, Caller(0, 8100))
+
+    assert rows.owners_of(of_patient.key_id) == [SOMEBODY.pseudonym]
+    assert rows.owners_of(of_nobody.key_id) == rows.owners_of(of_caller.key_id) == rows.owners_of(b"?" * 16) == []
+    assert rows.patient_keys(is_owned=True) == [of_patient.key_id]
+    assert rows.patient_keys(is_owned=False) == [of_nobody.key_id]
+
+
 def test_a_key_is_found_by_its_id_and_its_owner_also_after_opening_again(place: KeyPlace, rows: KeyRows) -> None:
     of_patient, of_caller, of_nobody = a_key(), a_key(CALLER), a_key()
     caller = Caller(2**32 - 1, 8100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from engine.ledger.store import (
     BlobRow,
     Head,
     LogStore,
+    QueryTooLargeError,
     RetryBatchError,
     SealedRow,
     Seen,
@@ -355,6 +357,23 @@ def test_entries_are_found_by_id_and_by_every_filter(store: LogStore) -> None:
         assert find(every._replace(until=200)) == [0, 1]
         assert find(every._replace(since=200, until=300, kinds=(4,))) == [3]
         assert find(every._replace(key_ids=(b"?" * 16,))) == []
+        assert find(every._replace(kinds=(8, 7, 7, 8, 300, -1))) == [2, 4]
+        assert find(every._replace(kinds=(300, -1))) == [], "what no entry is of is no filter that lets all through"
+
+
+def test_a_question_of_any_size_leaves_the_store_well(store: LogStore) -> None:
+    """SQLite takes 32,766 values at once, and says of more what it says of a damaged schema."""
+    append(store, decisions(2), time=100)
+    every = Wanted(first=0, end=9, limit=9)
+    with store.reading() as snapshot:
+        assert len(snapshot.find(every._replace(kinds=tuple(range(40_000))))) == 2
+        assert len(snapshot.find(every._replace(kinds=(4,) * 40_000))) == 2
+    key_ids = tuple(number.to_bytes(16, "big") for number in range(40_000))
+    with suppress(QueryTooLargeError), store.reading() as snapshot:
+        assert snapshot.find(every._replace(key_ids=key_ids)) == []
+    append(store, decisions(1), time=200)
+    with store.reading() as snapshot:
+        assert snapshot.head().size == 3
 
 
 def test_probing_changes_nothing(store: LogStore) -> None:

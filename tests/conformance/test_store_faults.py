@@ -347,6 +347,7 @@ def older_copy(world: World, folder: Path) -> None:
         register(log)
         log.append(account(0))
     copy_files(world.folder, folder)
+    (folder / "older").write_bytes(world.state_path.read_bytes())
     with world.opened() as log:
         log.append(account(1))
         log.append(account(2))
@@ -367,7 +368,7 @@ def test_c26_c27_a_database_that_went_on_from_an_older_copy_is_refused(world: Wo
     older_copy(world, tmp_path / "old")
     newer = (tmp_path / "old" / "signer").read_bytes()
     fork = World(tmp_path / "old", seed=2)
-    fork.state_path.unlink()
+    fork.state_path.write_bytes((tmp_path / "old" / "older").read_bytes())
     with fork.opened() as log:
         for number in range(5):
             log.append(account(10 + number))

@@ -27,6 +27,7 @@ from tests.conformance.full_log import (
     rebuilt,
     recompute,
     set_leaf,
+    verified,
     with_field,
     write_full_log,
 )
@@ -115,6 +116,23 @@ def test_c62_a_key_deleted_without_a_tombstone(log: FullLog) -> None:
         connection.execute("DELETE FROM data_key WHERE key_id=?", (gone,))
     faults = log.faults()
     assert faults[f"key {gone.hex()}"] == "is gone without a tombstone"
+
+
+@pytest.mark.parametrize("table", ["data_key", "subject, caller, data_key, secret"])
+def test_c62_a_key_store_with_none_of_the_keys_is_a_gap_and_no_tampering(log: FullLog, table: str) -> None:
+    with edited(log.folder / "keys.db") as connection:
+        for name in table.split(", "):
+            connection.execute(f"DELETE FROM {name}")  # noqa: S608 - names of our own
+    findings = verified(log.folder)
+    assert findings.faults == []
+    assert [(gap.code, gap.place) for gap in findings.gaps] == [("keys", "key store")]
+
+
+def test_c48_a_key_that_was_replaced_by_no_key_is_named_once(log: FullLog) -> None:
+    with edited(log.folder / "keys.db") as connection:
+        key_id: Any = connection.execute("SELECT key_id FROM data_key WHERE part=1 LIMIT 1").get
+        connection.execute("UPDATE data_key SET wrapped=zeroblob(40) WHERE key_id=?", (key_id,))
+    assert "a wrapped key is not one of" in log.faults()[f"key {key_id.hex()}"]
 
 
 def test_c62_a_body_emptied_without_a_tombstone(log: FullLog, tmp_path: Path) -> None:

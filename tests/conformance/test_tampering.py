@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.errors import IntegrityError
+from engine.ledger import fsck
 from engine.ledger.checkpoint import SigningKey, open_note, parse_receipt
+from engine.ledger.sqlite.log import SqliteLog
 from tests.conformance.full_log import (
     FullLog,
     edited,
@@ -16,10 +18,11 @@ from tests.conformance.full_log import (
     rebuilt,
     recompute,
     set_leaf,
+    verified,
     with_field,
     write_full_log,
 )
-from tests.conformance.ledger_world import KEY, VKEY, World, check_whole, copy_files
+from tests.conformance.ledger_world import KEY, VKEY, World, account, check_whole, copy_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,6 +166,91 @@ def test_c52_an_entry_that_no_checkpoint_covers_is_not_taken_for_the_truth(log: 
     assert {f"entry {index}", "tile 0/0"} <= log.faults().keys()
     assert not rebuilt(log.folder).is_mendable
     assert f"entry {index}" in log.faults()
+
+
+def rewrite(log: FullLog, kept: int) -> None:
+    """Change an entry's header and make all fit that needs no key; checkpoints above a size are taken away."""
+    index = log.index("setting")
+    with edited(log.path) as connection:
+        set_leaf(connection, index, with_field(leaf(connection, index), LOGGED_AT + 8, b"\2"))
+        connection.execute("DELETE FROM checkpoint WHERE size>?", (kept,))
+        recompute(connection)
+
+
+@pytest.mark.parametrize("is_all", [True, False])
+def test_c52_c58_a_log_rewritten_where_its_checkpoints_were_taken_away_is_not_good(
+    log: FullLog, *, is_all: bool
+) -> None:
+    index, size = log.index("setting"), log.written.size
+    _, root = log.receipt("last")
+    kept = 0 if is_all else index
+    rewrite(log, kept)
+    findings = verified(log.folder)
+    assert findings.faults == []
+    assert (findings.is_complete, findings.signed_size) == (False, kept)
+    (gap,) = findings.gaps
+    assert (gap.place, gap.code) == (f"entry {kept}", "unsigned")
+    assert gap.message.startswith(f"{size - kept} entries from here to the end")
+
+    faults = log.faults(remembered=(log.receipt("last")[0], root))
+    assert faults == {"signer": f"remembers another root of the tree of {size} entries"}
+
+
+def test_c8_what_a_killed_server_did_not_sign_is_incomplete_until_the_next_start(log: FullLog) -> None:
+    with edited(log.path) as connection:
+        connection.execute("DELETE FROM checkpoint WHERE size>?", (log.index("last"),))
+    findings = verified(log.folder)
+    assert (findings.is_whole, findings.is_complete) == (True, False)
+    with log.world().opened() as again:
+        check_whole(again)
+    assert verified(log.folder).is_complete
+
+
+def test_what_a_server_at_work_signs_a_moment_later_is_complete(log: FullLog) -> None:
+    size = log.written.size
+    with edited(log.path) as connection:
+        note: Any = connection.execute("SELECT note FROM checkpoint WHERE size=?", (size,)).get
+        connection.execute("DELETE FROM checkpoint WHERE size=?", (size,))
+    findings = verified(log.folder)
+    store = SqliteLog(log.path)
+    try:
+        with store.reading() as snapshot:
+            fsck.cover(snapshot, KEY.vkey, findings)
+        assert not findings.is_complete, "there is no checkpoint yet"
+        store.add_checkpoints([(size, note)])
+        with store.reading() as snapshot:
+            fsck.cover(snapshot, KEY.vkey, findings)
+        assert (findings.is_complete, findings.signed_size) == (True, size)
+    finally:
+        store.close()
+
+
+def test_c78_a_later_checkpoint_that_does_not_extend_what_was_verified_is_refused(log: FullLog) -> None:
+    with edited(log.path) as connection:
+        connection.execute("DELETE FROM checkpoint WHERE size>?", (log.index("last"),))
+    findings = verified(log.folder)
+    findings.root_hash = bytes(32)
+    with log.world().opened() as again:
+        again.append(account(9))
+        with again.reading() as snapshot, pytest.raises(IntegrityError):
+            fsck.cover(snapshot, KEY.vkey, findings)
+
+
+def test_c50_a_log_that_is_behind_what_its_signer_remembers(log: FullLog) -> None:
+    size, root = log.receipt("last")
+    assert log.faults(remembered=(size, root)) == {}
+    first = log.index("last")
+    with edited(log.path) as connection:
+        forget(connection, first, first + 1)
+        connection.execute("DELETE FROM checkpoint WHERE size>?", (first,))
+        recompute(connection)
+    message = f"has signed {size} entries, but the log has only {first}: it was rolled back or lost data"
+    assert log.faults(remembered=(size, root)) == {"signer": message}
+
+
+def test_an_older_note_that_says_nothing_is_no_proof_of_growth(log: FullLog) -> None:
+    with pytest.raises(IntegrityError):
+        log.faults(since=b"")
 
 
 def test_c53_a_row_replaced_and_all_signed_again_with_the_key(log: FullLog) -> None:

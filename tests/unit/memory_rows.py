@@ -62,6 +62,16 @@ class MemoryRows:
         rows = (row for row in self.keys.values() if row.part == 1 and row.hold_index is None)
         return [row.key_id for row in rows if row.created_at < created_at]
 
+    def owners_of(self, key_id: bytes) -> list[bytes]:
+        self._reached()
+        owners = (owner for owner, owned in self.owners.items() if owned == key_id and isinstance(owner, Subject))
+        return sorted({owner.pseudonym for owner in owners})
+
+    def patient_keys(self, *, is_owned: bool) -> list[bytes]:
+        self._reached()
+        keys = (row.key_id for row in self.keys.values() if row.part == 1)
+        return sorted(key_id for key_id in keys if bool(self.owners_of(key_id)) is is_owned)
+
     def add_key(self, row: DataKeyRow, owner: Owner | None) -> DataKeyRow:
         self.before_adding()
         with self._lock:

@@ -232,6 +232,8 @@ def test_every_source_is_explained() -> None:
     assert not [each for each in named if each not in tables and f"| {each} |" not in explained]
 
 
-@pytest.mark.parametrize("uri", ["http://loinc.org", " http://loinc.org ", "http://loinc.org/", "http://loinc.org|2.77"])
+@pytest.mark.parametrize(
+    "uri", ["http://loinc.org", " http://loinc.org ", "http://loinc.org/", "http://loinc.org|2.77"]
+)
 def test_a_code_system_is_known_however_its_address_ends(uri: str) -> None:
     assert TERMINOLOGY.system(uri) == "LOINC"

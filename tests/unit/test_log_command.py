@@ -102,11 +102,13 @@ def test_c56_a_damaged_tile_is_reported_and_made_again(logged: Logged) -> None:
     assert logged.run("verify").exit_code == GOOD
 
 
-def test_c100_without_keys_a_log_is_verified_and_that_is_said(logged: Logged) -> None:
+def test_c100_without_keys_a_log_is_verified_and_said_to_be_incomplete(logged: Logged) -> None:
     (logged.folder / "wrapping.key").unlink()
     done = logged.run("verify")
-    assert done.exit_code == GOOD
-    assert "not held against the tombstones" in done.stderr
+    assert done.exit_code == FAULT
+    assert "incomplete" in done.stdout
+    assert "nothing sealed was opened (--wrapping-key: there is no file" in done.stdout
+    assert logged.run("verify", "--without-keys").exit_code == GOOD
 
 
 def test_another_key_than_the_logs_is_not_taken(logged: Logged) -> None:
@@ -265,6 +267,20 @@ def test_logged_decisions_replay_to_the_byte(logged: Logged) -> None:
 def test_what_was_not_run_is_no_match(logged: Logged) -> None:
     done = logged.run("replay", "0", "--all")
     assert (done.exit_code, "NOT_A_DECISION" in done.stdout, "MATCH" in done.stdout) == (GOOD, True, False)
+
+
+def test_the_first_entry_has_its_index_too(logged: Logged) -> None:
+    (result, _) = logged.data("replay", "0")
+    assert next(iter(result.items())) == ("index", 0)
+    assert logged.data("list", "--count", "1")[0]["index"] == 0
+
+
+@pytest.mark.parametrize("form", ["html", "json", "text"])
+def test_a_file_that_cannot_be_written_is_named(logged: Logged, form: str) -> None:
+    index = str(logged.decisions[0][0])
+    asked = ("report", index, "--purpose", "a", "--ticket", "b", "--format", form, "--output", "/dev/full")
+    done = logged.run(*asked)
+    assert (done.exit_code, "`/dev/full` cannot be written" in done.stderr) == (FAULT, True)
 
 
 def test_a_missing_pack_is_a_fault_that_names_it(logged: Logged) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import apsw
 import pytest
 
 from tests.unit.log_folder import FAULT, GOOD, PATIENTS, USAGE, Logged, make_log_folder
@@ -51,14 +54,14 @@ def test_two_people_erase_and_everything_else_stays(
     wanted = ("shred", "--subject-file", subject, "--reason", "gdpr-art-17", "--authority", "DPO-7")
     (asked,) = logged.data(*wanted)
     approval = (*wanted, "--approves", str(asked["index"]))
-    assert asked["state"] == "ERASURE_STATE_REQUESTED"
+    assert asked["state"] == "requested"
 
     alone = logged.run(*approval)
     assert (alone.exit_code, "second person" in alone.stderr) == (FAULT, True)
     second_person()
     (erased,) = logged.data(*approval)
 
-    assert (erased["state"], erased["key_count"]) == ("ERASURE_STATE_ERASED", 1)
+    assert (erased["state"], erased["key_count"]) == ("erased", 1)
     assert logged.run("verify").exit_code == GOOD
     assert "1 MATCH, 1 SHREDDED" in logged.run("replay", f"{index}..{index + 1}").stdout
     (shown,) = logged.data("show", str(index), "--open", "--purpose", "audit", "--ticket", "QA-7")
@@ -137,7 +140,9 @@ def test_feedback_of_what_is_no_decision_is_refused_here(logged: Logged) -> None
 
 
 def test_two_people_end_the_retention_of_what_is_old(logged: Logged, second_person: Callable[[], None]) -> None:
-    wanted = ("shred", "--before", "2100-01-01", "--reason", "retention", "--authority", "policy 3")
+    with closing(apsw.Connection(str(logged.folder / "keys.db"))) as keys:
+        keys.execute("UPDATE data_key SET created_at = 0")
+    wanted = ("shred", "--before", "2020-01-01", "--reason", "retention", "--authority", "policy 3")
     (asked,) = logged.data(*wanted)
     assert asked["state"] == "requested"
     second_person()
@@ -145,7 +150,24 @@ def test_two_people_end_the_retention_of_what_is_old(logged: Logged, second_pers
     assert (erased["state"], erased["key_count"]) == ("erased", len(PATIENTS))
 
     assert logged.run("verify").exit_code == GOOD
-    assert logged.run("shred", "--before", "2100-01-01", "--reason", "r", "--authority", "a").exit_code == FAULT
+    assert logged.run("shred", "--before", "2020-01-01", "--reason", "r", "--authority", "a").exit_code == FAULT
+
+
+def test_what_is_to_come_cannot_be_old(logged: Logged) -> None:
+    before = len(logged.data("list"))
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+    done = logged.run("shred", "--before", tomorrow, "--reason", "r", "--authority", "a")
+    assert (done.exit_code, "in the future" in " ".join(done.stderr.split())) == (USAGE, True)
+    assert len(logged.data("list")) == before
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", "Ren\u00e9".encode("latin-1")])
+def test_a_reference_that_is_no_text_is_wrong_usage(logged: Logged, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "subject"
+    file.write_bytes(content)
+    for name in ("shred", "hold"):
+        done = logged.run(name, "--subject-file", str(file), "--reason", "r", "--authority", "a")
+        assert (done.exit_code, "UTF-8" in done.stderr) == (USAGE, True)
 
 
 def test_an_erasure_is_of_a_patient_or_by_age(logged: Logged, subject: str) -> None:

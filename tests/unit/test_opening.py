@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.errors import LogUnavailableError
+from engine.ledger.body import SettingChanged
+from engine.ledger.seal import CallerPart
+from engine.ledger.subjects import UnknownSubjectError
 from server.config import LogSettings, SettingsError
-from server.opening import open_ledger
+from server.convert.ledger import EVALUATE
+from server.opening import name_patient, open_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+CALLER = CallerPart("officer", "operator", "", "", "", "", 0, "OK")
 
 
 def settings_in(folder: Path) -> LogSettings:
@@ -66,3 +73,31 @@ def test_a_second_server_on_the_same_files_is_told_what_to_do(first: LogSettings
             open_ledger(first)
     finally:
         log.close()
+
+
+def test_a_key_store_that_is_gone_is_not_made_again_beside_what_it_sealed(first: LogSettings, tmp_path: Path) -> None:
+    log = open_ledger(first)
+    log.tell(SettingChanged("clock", "looked at"), CALLER)
+    log.close()
+    (tmp_path / "keys.db").unlink()
+
+    for _ in range(2):
+        with pytest.raises(SettingsError, match=r"--keys: there is nothing at .*--replaces"):
+            open_ledger(first)
+    assert not (tmp_path / "keys.db").exists()
+
+    (tmp_path / "keys.db").touch(0o600)
+    for _ in range(2):
+        with pytest.raises(SettingsError, match=r"--keys: the key store is empty"):
+            open_ledger(first)
+
+
+def test_a_log_that_holds_nothing_sealed_needs_no_old_keys(first: LogSettings, tmp_path: Path) -> None:
+    (tmp_path / "keys.db").unlink()
+    open_ledger(first).close()
+
+
+@pytest.mark.parametrize(("method", "request_"), [("/other/Method", b""), (EVALUATE, b"\xff")])
+def test_a_request_that_names_nobody_that_can_be_read_is_unknown(method: str, request_: bytes) -> None:
+    with pytest.raises(UnknownSubjectError):
+        name_patient(method, request_)

@@ -19,8 +19,9 @@ from grpc_status import rpc_status
 
 from engine.errors import IntegrityError, LogUnavailableError
 from engine.ledger.body import SettingChanged
-from engine.ledger.checkpoint import open_note, parse_receipt, parse_vkey, verify_receipt
-from engine.ledger.merkle import GrowingTree, consistency_proof, leaf_hash
+from engine.ledger.checkpoint import SigningKey, open_note, parse_receipt, parse_vkey, verify_receipt
+from engine.ledger.merkle import GrowingTree, consistency_proof, leaf_hash, root_of
+from server.command.log.memory import recall
 from server.config import LogSettings, SettingsError
 from server.log_format import make_log
 from server.opening import open_ledger
@@ -293,6 +294,29 @@ def test_c31_a_log_is_written_while_its_signer_answers_and_no_longer(start: Star
         log.tell(SettingChanged("clock", "two"))
     assert "signer" in log.alarms()
     log.close()
+
+
+def test_c27_a_log_is_held_against_a_signer_of_its_own(start: Start, folder: Path) -> None:
+    process = start()
+    settings = LogSettings(
+        log=f"sqlite:{folder}/log.db",
+        keys=f"sqlite:{folder}/keys.db",
+        wrapping_key=f"{folder}/wrapping.key",
+        signer=process.address,
+    )
+    log = open_ledger(settings)
+    log.tell(SettingChanged("clock", "one"))
+    with log.reading() as snapshot:
+        root = root_of(snapshot.tile, 2)
+    vkey = log.vkey
+    log.close()
+
+    assert recall(settings, vkey).latest == (2, root)
+    other = recall(settings, SigningKey("other.example.org/1", bytes(32)).vkey)
+    assert (other.latest, other.why_not) == (None, "the signer is that of another log")
+    assert process.end(signal.SIGTERM) == 0
+    assert recall(settings, vkey).why_not.startswith("the signer was not asked: the signer cannot be reached")
+    assert "mutual TLS" in recall(replace(settings, signer="localhost:1"), vkey).why_not
 
 
 def test_another_log_is_refused(start: Start) -> None:

@@ -19,7 +19,7 @@ import pytest
 from engine.errors import IntegrityError, LogUnavailableError
 from engine.ledger import merkle
 from engine.ledger.checkpoint import SigningKey, open_note
-from engine.ledger.signer import RECORD_SIZE, Signer, SignReply, StateFile
+from engine.ledger.signer import RECORD_SIZE, Signer, SignReply, StateFile, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -461,3 +461,28 @@ def test_a_long_file_is_replaced_by_its_last_record(tmp_path: Path, monkeypatch:
     again = StateFile(tmp_path / "state", LOG_ID)
     assert again.latest == (7, bytes([7]) * 32)
     again.close()
+
+
+def test_what_was_signed_last_is_read_beside_the_signer(path: Path) -> None:
+    with closing(StateFile(path, LOG_ID)) as state:
+        assert remembered(path, LOG_ID) is None
+        for size in (3, 7):
+            state.append(size, root(size))
+            assert remembered(path, LOG_ID) == (size, root(size))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert remembered(path, LOG_ID) == (3, root(3)), "a torn last record was never answered"
+    path.write_bytes(whole + record(9, root(9))[:-1] + b"?")
+    assert remembered(path, LOG_ID) == (7, root(7))
+    assert path.stat().st_size == len(whole) + RECORD_SIZE, "nothing is mended by reading"
+
+
+def test_a_state_that_is_not_the_signers_is_not_taken(path: Path) -> None:
+    for data in (
+        record(3, root(3), bytes(32)) + record(7, root(7)),
+        record(7, root(7)) + record(3, root(3)),
+        bytes(RECORD_SIZE) + b"x",
+    ):
+        path.write_bytes(data)
+        with pytest.raises(IntegrityError, match="signer record"):
+            remembered(path, LOG_ID)

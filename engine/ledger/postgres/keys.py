@@ -96,6 +96,19 @@ class PostgresKeys:
         )
         return [key_id for (key_id,) in self._read(query, created_at)]
 
+    def owners_of(self, key_id: bytes) -> list[bytes]:
+        """Give the pseudonyms of the patients whose data key this is."""
+        query = "SELECT DISTINCT pseudonym FROM keys.subject WHERE key_id = %s ORDER BY pseudonym"
+        return [pseudonym for (pseudonym,) in self._read(query, key_id)]
+
+    def patient_keys(self, *, is_owned: bool) -> list[bytes]:
+        """Give the ids of all patients' data keys that have an owner, or of all that have none."""
+        query = (
+            "SELECT key_id FROM keys.data_key WHERE part = 1 "
+            "AND (key_id IN (SELECT key_id FROM keys.subject)) = %s ORDER BY key_id"
+        )
+        return [key_id for (key_id,) in self._read(query, is_owned)]
+
     def add_key(self, row: DataKeyRow, owner: Owner | None) -> DataKeyRow:
         """Add a data key and its owner's row; give it, or the one that the owner has by now."""
         with self._writing() as transaction:

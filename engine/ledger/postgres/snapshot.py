@@ -147,8 +147,8 @@ class PostgresSnapshot:
         conditions = ["entry_index >= %s", "entry_index < %s"]
         values: list[object] = [_number(wanted.first), _number(wanted.end)]
         for condition, value in (
-            ("kind = ANY(%s)", list(wanted.kinds) or None),
-            ("key_id = ANY(%s)", list(wanted.key_ids) or None),
+            ("kind = ANY(%s)", wanted.possible_kinds()),
+            ("key_id = ANY(%s)", wanted.distinct_key_ids()),
             ("logged_at >= %s", wanted.since),
             ("logged_at < %s", wanted.until),
         ):

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from engine.ledger.store import BatchRejectedError, StoreBrokenError, StoreBusyError, UnsafeStoreError
+from engine.ledger.store import (
+    BatchRejectedError,
+    QueryTooLargeError,
+    StoreBrokenError,
+    StoreBusyError,
+    UnsafeStoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +28,9 @@ JOURNAL_LIMIT = 64 * 1024 * 1024
 REMOTE_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "glusterfs"}
 )
+
+TOO_LARGE = ("too many SQL variables", "Expression tree is too large", "too many terms")
+"""What SQLite says of a query that exceeds its limits, under the code that it also has for a damaged schema."""
 
 _WANTED = {
     "synchronous": 3,
@@ -140,6 +149,9 @@ def mapped() -> Iterator[None]:
         message = f"SQLite cannot write now: {_words(error)}"
         raise StoreBusyError(message) from None
     except apsw.Error as error:
+        if isinstance(error, apsw.SQLError) and any(words in str(error) for words in TOO_LARGE):
+            message = "the question is larger than SQLite takes; ask for less at once"
+            raise QueryTooLargeError(message) from None
         message = f"SQLite failed and is not to be trusted any more: {_words(error)}"
         raise StoreBrokenError(message) from None
 

@@ -119,6 +119,17 @@ class SqliteKeys:
         with self._guarded():
             return self._ids(query, (created_at,))
 
+    def owners_of(self, key_id: bytes) -> list[bytes]:
+        """Give the pseudonyms of the patients whose data key this is."""
+        with self._guarded():
+            return self._ids("SELECT DISTINCT pseudonym FROM subject WHERE key_id=? ORDER BY pseudonym", (key_id,))
+
+    def patient_keys(self, *, is_owned: bool) -> list[bytes]:
+        """Give the ids of all patients' data keys that have an owner, or of all that have none."""
+        query = "SELECT key_id FROM data_key WHERE part=1 AND (key_id IN (SELECT key_id FROM subject))=? ORDER BY 1"
+        with self._guarded():
+            return self._ids(query, (is_owned,))
+
     def add_key(self, row: DataKeyRow, owner: Owner | None) -> DataKeyRow:
         """Add a data key and its owner's row; give it, or the one that the owner has by now."""
         with self._guarded(), self._transaction():

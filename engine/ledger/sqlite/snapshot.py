@@ -114,8 +114,8 @@ class SqliteSnapshot:
         """Find entries, in order."""
         conditions = ["entry_index>=?", "entry_index<?"]
         values: list[int | bytes] = [min(wanted.first, LAST), min(wanted.end, LAST)]
-        for column, allowed in (("kind", wanted.kinds), ("key_id", wanted.key_ids)):
-            if allowed:
+        for column, allowed in (("kind", wanted.possible_kinds()), ("key_id", wanted.distinct_key_ids())):
+            if allowed is not None:
                 conditions.append(f"{column} IN ({','.join('?' * len(allowed))})")
                 values += allowed
         for condition, bound in (("logged_at>=?", wanted.since), ("logged_at<?", wanted.until)):

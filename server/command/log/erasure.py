@@ -12,7 +12,7 @@ from engine.ledger import erasure
 from engine.ledger.clock import MICROSECONDS
 from server.command.log.asking import LOCAL, local_user
 from server.command.log.place import Place, placed
-from server.command.log.showing import format_option, say
+from server.command.log.showing import as_json, format_option, say
 from server.convert.ledger import write_caller
 from server.evaluation import Call
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from engine.cli.output import JsonObject
 
     F = TypeVar("F", bound=Callable[..., object])
+
+
+REQUESTED, ERASED = "requested", "erased"
+_STATES = {log_pb2.ERASURE_STATE_REQUESTED: REQUESTED, log_pb2.ERASURE_STATE_ERASED: ERASED}
 
 
 def _order_options(command: F) -> F:
@@ -85,6 +89,8 @@ def shred(  # noqa: PLR0913 - one parameter for each option
     """
     if (subject_file is None) == (before is None):
         raise click.UsageError("give --subject-file or --before, one of them")
+    if before is not None and before.date() > datetime.now(UTC).date():
+        raise click.UsageError(f"--before: `{before.date()}` is in the future; retention ends for what is old")
     if subject_file is None:
         _retire(place, erasure.ErasureRequest(b"", reason, authority, _microseconds(before)), approves, form)
         return
@@ -94,7 +100,7 @@ def shred(  # noqa: PLR0913 - one parameter for each option
     with place.asking() as asking:
         answer = asking.ask("ShredPatient", request, log_pb2.ShredPatientResponse)
     if form == "json":
-        say(answer)
+        say(as_json(answer) | {"state": _STATES[answer.state]})
     elif answer.state == log_pb2.ERASURE_STATE_ERASED:
         click.echo(f"erased: {answer.key_count} keys are destroyed, as entry {answer.index} says")
     else:
@@ -107,11 +113,11 @@ def _retire(place: Place, wanted: erasure.ErasureRequest, approves: int | None, 
     with place.opened() as log:
         if approves is None:
             index = erasure.request(log, wanted, officer).index
-            told: JsonObject = {"state": "requested", "index": index}
+            told: JsonObject = {"state": REQUESTED, "index": index}
             words = f"asked for in entry {index}; a second person has to give --approves {index}"
         else:
             done = erasure.approve(log, wanted, approves, officer)
-            told = {"state": "erased", "index": done.tombstone_index, "key_count": done.keys}
+            told = {"state": ERASED, "index": done.tombstone_index, "key_count": done.keys}
             words = f"erased: {done.keys} keys are destroyed, as entry {done.tombstone_index} says"
     if form == "json":
         say(told)
@@ -151,8 +157,11 @@ def hold(*, place: Place, subject_file: Path, reason: str, authority: str, relea
 
 
 def _subject(file: Path) -> str:
-    """Read the reference: the file's only line."""
-    lines = file.read_text(encoding="utf-8").splitlines()
+    """Read the reference: the file's only line. Raises: UsageError."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise click.UsageError(f"--subject-file: `{file}` is no text in UTF-8") from None
     if len(lines) != 1 or not lines[0].strip():
         raise click.UsageError(f"--subject-file: `{file}` must hold one line, the patient's reference")
     return lines[0]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,7 +13,7 @@ from engine.cli.output import as_line
 from engine.pack.digest import read_files
 from engine.pack.load import FACTS_FILE, load_rules
 from server.command.log.place import Place, placed
-from server.command.log.showing import as_json, print_table, progress
+from server.command.log.showing import as_json, print_table, progress, written
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 
 if TYPE_CHECKING:
@@ -70,8 +68,7 @@ def impact(  # noqa: PLR0913 - one parameter for each option
     request = log_pb2.AnalyzeImpactRequest(rule_files=_files(folder, overlays), tree_size=tree_size or 0)
     with place.asking() as asking, progress("trying the rules"):
         answer = asking.ask("AnalyzeImpact", request, log_pb2.AnalyzeImpactResponse)
-    with ExitStack() as opened:
-        target = opened.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
+    with written(output) as target:
         _write(answer, (folder, overlays), form, target)
     is_different = any(_count(counts, name) for counts in (answer.counts, answer.counts_anew) for name in _DIFFERENT)
     ctx.exit(FAULT if is_different else GOOD)

@@ -74,7 +74,7 @@ class Place:
     def store(self, *, is_writer: bool = False) -> Iterator[LogStore]:
         """Open the store to read it beside its server; as its writer, in place of the server."""
         self.must_be_here()
-        with _usage():
+        with usage():
             open_store(self.settings, is_writer=False).close()  # what is not there is not made
             store = open_store(self.settings, is_writer=is_writer)
         try:
@@ -86,7 +86,7 @@ class Place:
     def opened(self) -> Iterator[DecisionLog]:
         """Open the log to write it; it must be there."""
         self.must_be_here()
-        with _usage():
+        with usage():
             open_store(self.settings, is_writer=False).close()  # as above
             _must_exist(self.settings)
             log = open_ledger(self.settings)
@@ -218,7 +218,8 @@ def _no_digests() -> Digests:
 
 
 @contextmanager
-def _usage() -> Iterator[None]:
+def usage() -> Iterator[None]:
+    """Turn a setting that cannot be used into wrong usage."""
     try:
         yield
     except SettingsError as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -18,7 +16,7 @@ from engine.cli.strict_json import printable
 from engine.ledger.checkpoint import parse_vkey
 from server.command.log.audit import Audited, as_data, gather
 from server.command.log.place import Place, placed
-from server.command.log.showing import WIDTH, name_entry
+from server.command.log.showing import WIDTH, name_entry, written
 from server.command.log.vkey import check_vkey
 from server.pb.eligibility.v1 import decision_log_service_pb2 as log_pb2
 
@@ -65,8 +63,7 @@ def report(  # noqa: PLR0913 - one parameter for each option
     request = name_entry(log_pb2.GetDecisionRequest(access_purpose=purpose, ticket=ticket), name)
     with place.asking() as asking:
         audited = gather(asking, request, parse_vkey(vkey) if vkey else None, is_replayed=is_replayed)
-    with ExitStack() as opened:
-        target = opened.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
+    with written(output) as target:
         _write(audited, form, target)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from rich.text import Text
 
 from engine.cli.output import JsonObject, as_line
 from engine.cli.strict_json import printable
-from engine.errors import EntryNotFoundError
+from engine.errors import EntryNotFoundError, LedgerError
 from engine.ledger.entry import entry_id_of
 from server.convert.ledger import body_fields
 from server.convert.messages import enum_text
@@ -25,6 +27,7 @@ from server.rpc.log_reading import NO_ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -37,6 +40,7 @@ WIDTH = 160
 """Of a table where there is no terminal."""
 
 MAX_WORD = 32
+INDEX = "index"
 
 
 def format_option(command: F) -> F:
@@ -49,6 +53,8 @@ def format_option(command: F) -> F:
 def as_json(message: Message) -> JsonObject:
     """Give a message as plain data, by the field names of the contract; bytes are base64."""
     plain: JsonObject = MessageToDict(message, preserving_proto_field_name=True, unquote_int64_if_possible=True)
+    if INDEX in message.DESCRIPTOR.fields_by_name and not message.DESCRIPTOR.fields_by_name[INDEX].has_presence:
+        plain = {INDEX: 0} | plain  # the index of entry 0 is left out elsewhere, as every zero is
     return plain
 
 
@@ -70,6 +76,20 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], target
     for row in rows:
         table.add_row(*(Text(printable(str(cell))) for cell in row))
     console.print(table)
+
+
+@contextmanager
+def written(output: Path | None) -> Iterator[TextIO]:
+    """Give the file to write to, or standard output. Raises: LedgerError naming the file where it cannot be written."""
+    if output is None:
+        yield sys.stdout
+        return
+    try:
+        with output.open("w", encoding="utf-8") as target:
+            yield target
+    except OSError as error:
+        message = f"--output: `{output}` cannot be written: {os.strerror(error.errno or 0).lower()}"
+        raise LedgerError(message) from None
 
 
 @contextmanager

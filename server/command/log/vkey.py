@@ -10,7 +10,7 @@ import click
 from engine.cli.invocation import complain
 from engine.errors import IntegrityError
 from engine.ledger.checkpoint import parse_vkey
-from server.command.log.place import Place, placed
+from server.command.log.place import Place, placed, usage
 from server.signing_key import read_signing_key
 
 if TYPE_CHECKING:
@@ -34,9 +34,13 @@ def vkey(*, place: Place) -> None:
 
 
 def pinned(settings: LogSettings) -> str:
-    """Give the key of a signer in the server's own process, which lies apart from the log; empty if there is none."""
+    """Give the key of a signer in the server's own process, which lies apart from the log; empty if there is none.
+
+    Raises: UsageError: it cannot be used, or others than its owner may read it.
+    """
     path = Path(settings.signing_key)
-    return read_signing_key(path).vkey if path.exists() else ""
+    with usage():
+        return read_signing_key(path).vkey if path.exists() else ""
 
 
 def own_key(snapshot: Snapshot) -> str:
