@@ -7,6 +7,7 @@ import os
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,6 +44,7 @@ def check_readable(reading: Reading) -> None:
     read_facts(BOOK.facts, BOOK.dictionary.constraints, reading.raw_facts(), AS_OF)
 
 
+@pytest.mark.timeout(3600)
 @settings(max_examples=EXAMPLES)
 @given(SEEDS, st.integers(1, 6))
 def test_no_mutant_fails_or_gives_a_fact_of_which_the_record_said_nothing(seed: int, count: int) -> None:
