@@ -90,8 +90,29 @@ def whole_record() -> Json:
         {"resourceType": "Claim", "id": "c"},
     ]
     person = made.patient(gender="male", extension=[sex], deceasedBoolean=False)
-    forms = [response, made.c_ssrs("cssrs", ideation | behavior)]
+    forms = [response, made.c_ssrs("cssrs", ideation | behavior), *_panels()]
     return made.bundle(person, *conditions, *observations, *forms, *medications, *others)
+
+
+def _panels() -> list[Json]:
+    """Give forms whose items are observations: members, one contained, items of a total, items alone; and a flag."""
+    items = {"93246-7": True, "93247-5": False, "93248-3": False, "93249-1": False, "93250-9": False}
+    members = [
+        made.observation(f"m{code}", made.concept(f"loinc {code}"), "2025-05-20", valueBoolean=said)
+        for code, said in items.items()
+    ]
+    inner = {**made.observation("inner", made.concept("loinc 93267-3"), "2025-05-20", valueBoolean=True)}
+    references = [{"reference": f"Observation/{each['id']}"} for each in members] + [{"reference": "#inner"}]
+    item = {"code": made.concept("loinc 44260-8"), "valueInteger": 1}
+    return [
+        *members,
+        made.observation("panel", made.concept("loinc 93373-9"), "2025-05-20", contained=[inner], hasMember=references),
+        made.observation("sum", made.concept("loinc 44261-6"), "2025-05-20", valueInteger=11, component=[item]),
+        made.observation("loose", made.concept("loinc 93250-9"), "2025-05-10", valueString="Yes"),
+        made.observation("level", made.concept("loinc 93374-7"), "2025-05-11", valueString="High"),
+        made.observation("hers", made.concept("loinc 8480-6"), focus=[{"reference": "RelatedPerson/1"}]),
+        made.other("Flag", "flag", status="active", code=made.concept("sct 225444004")),
+    ]
 
 
 def mutate(record: Json, random: random.Random, count: int) -> Json:
