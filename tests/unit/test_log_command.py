@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,33 +15,12 @@ from engine.ledger.sqlite.log import SqliteLog
 from server.command import command
 from server.command.log import log
 from server.rpc.replays import read_rule_files
-from tests.unit.log_folder import FAULT, GOOD, INTEGRITY, ORIGIN, PATIENTS, ROOT, USAGE, Logged, make_log_folder
+from tests.unit.log_folder import FAULT, GOOD, INTEGRITY, ORIGIN, PATIENTS, ROOT, USAGE, Logged
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Logged:
-    """Give a log with one decision for each patient."""
-    return make_log_folder(tmp_path_factory)
-
-
-@pytest.fixture
-def logged(original: Logged, tmp_path: Path) -> Logged:
-    """Give a copy of the log that the test may change."""
-    shutil.copytree(original.folder, tmp_path / "log")
-    return replace(original, folder=tmp_path / "log")
-
-
-@pytest.fixture
-def subject(tmp_path: Path) -> str:
-    """Give a file with the reference of the first patient."""
-    file = tmp_path / "subject.txt"
-    file.write_text(f"{PATIENTS[0]}\n")
-    return str(file)
 
 
 @pytest.mark.parametrize("name", sorted(log.places))

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import apsw
 import pytest
 
-from tests.unit.log_folder import FAULT, GOOD, PATIENTS, USAGE, Logged, make_log_folder
+from tests.unit.log_folder import FAULT, GOOD, PATIENTS, USAGE, Logged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 OTHER_USER = 1
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Logged:
-    """Give a log with one decision for each patient."""
-    return make_log_folder(tmp_path_factory)
-
-
-@pytest.fixture
-def logged(original: Logged, tmp_path: Path) -> Logged:
-    """Give a copy of the log that the test may change."""
-    shutil.copytree(original.folder, tmp_path / "log")
-    return replace(original, folder=tmp_path / "log")
-
-
-@pytest.fixture
-def subject(tmp_path: Path) -> str:
-    """Give a file with the reference of the first patient."""
-    file = tmp_path / "subject.txt"
-    file.write_text(f"{PATIENTS[0]}\n")
-    return str(file)
 
 
 @pytest.fixture

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import apsw
 import pytest
 
-from tests.unit.log_folder import FAULT, GOOD, INTEGRITY, PATIENTS, USAGE, Logged, make_log_folder
+from tests.unit.log_folder import FAULT, GOOD, INTEGRITY, USAGE, Logged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,31 +18,10 @@ OTHER_USER = 1
 ORDER = ("--reason", "gdpr-art-17", "--authority", "DPO-7")
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Logged:
-    """Give a log with one decision for each patient."""
-    return make_log_folder(tmp_path_factory)
-
-
-@pytest.fixture
-def logged(original: Logged, tmp_path: Path) -> Logged:
-    """Give a copy of the log that the test may change."""
-    shutil.copytree(original.folder, tmp_path / "log")
-    return replace(original, folder=tmp_path / "log")
-
-
 @pytest.fixture
 def second_person(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Give a function after which another user of this machine gives the commands."""
     return lambda: monkeypatch.setattr("os.geteuid", lambda: OTHER_USER)
-
-
-@pytest.fixture
-def subject(tmp_path: Path) -> str:
-    """Give a file with the reference of the first patient."""
-    file = tmp_path / "subject.txt"
-    file.write_text(f"{PATIENTS[0]}\n")
-    return str(file)
 
 
 def edit(logged: Logged, *statements: str) -> None:

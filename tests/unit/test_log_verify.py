@@ -16,7 +16,7 @@ from engine.ledger.signer import RECORD_SIZE
 from server.command.log.memory import recall
 from server.config import LogSettings
 from server.opening import open_ledger
-from tests.unit.log_folder import FAULT, GOOD, INTEGRITY, USAGE, Logged, make_log_folder
+from tests.unit.log_folder import FAULT, GOOD, INTEGRITY, USAGE, Logged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from server.command.log.memory import Memory
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Logged:
-    """Give a log with one decision for each patient."""
-    return make_log_folder(tmp_path_factory)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from engine.cli.invocation import open_output
 from engine.cli.output import JsonObject, as_line
 from engine.cli.strict_json import printable
 from engine.errors import EntryNotFoundError, LedgerError
@@ -81,13 +81,12 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], target
 @contextmanager
 def written(output: Path | None) -> Iterator[TextIO]:
     """Give the file to write to, or standard output. Raises: LedgerError naming the file where it cannot be written."""
-    if output is None:
-        yield sys.stdout
-        return
     try:
-        with output.open("w", encoding="utf-8") as target:
+        with open_output(output) as target:
             yield target
     except OSError as error:
+        if output is None:
+            raise
         message = f"--output: `{output}` cannot be written: {os.strerror(error.errno or 0).lower()}"
         raise LedgerError(message) from None
 
